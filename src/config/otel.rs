@@ -17,7 +17,9 @@ use super::parse::http::header;
 use super::report::{Expected, Report, SourceSpan};
 use super::settings::file::MAX_BYTES;
 use super::settings::{NamedFile, Propagators, Sampler, Secret, SecretSource, Tls, Tracing};
-use super::tls_files::{check_pair, naming, read_certificates, read_key, read_roots};
+use super::tls_files::{
+    check_pair, naming, naming_secret, read_certificates, read_key, read_roots,
+};
 use super::words::one_of;
 
 /// Where a collector is that nobody named.
@@ -260,7 +262,7 @@ impl OtelVariables<'_> {
         });
         let key = self.parse_exporter(KEY, |path| {
             let file = file(path);
-            Ok((naming(&file, read_key(&file))?, file))
+            Ok((naming_secret(&file, read_key(&file))?, file))
         });
         for (name, other) in [(CERTIFICATE, KEY), (KEY, CERTIFICATE)] {
             if self.exporter_variable(other).is_none() {

@@ -14,12 +14,17 @@ const OTHERS_WRITE: u32 = 0o002;
 /// In such a directory everyone replaces only what is their own.
 const STICKY: u32 = 0o1000;
 
-/// Warns of a secret, key or certificate that every user of the machine can replace. What is no file, and may be a secret
-/// in the place of its path, is not shown.
-pub(super) fn check(value: &Value<'_>, file: &NamedFile) {
+/// The same as [`check`] of a file that holds a secret. What is no file, and may be the secret in the place of its path, is not
+/// shown.
+pub(super) fn check_secret(value: &Value<'_>, file: &NamedFile) {
     if may_be_secret(file.path()) {
         value.conceal();
     }
+    check(value, file);
+}
+
+/// Warns of a secret, key or certificate that every user of the machine can replace.
+pub(super) fn check(value: &Value<'_>, file: &NamedFile) {
     if let Some(open) = open_to_all(file.path()) {
         let message = format!("{} can be changed by every user", value.name());
         value.report.warning(&value.place, message, help(&open));

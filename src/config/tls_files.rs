@@ -10,11 +10,16 @@ use zeroize::Zeroizing;
 
 use super::report::Expected;
 use super::settings::NamedFile;
-use super::settings::file::shown;
+use super::settings::file::{shown, shown_of_secret};
 
 /// What is wrong with a file, with its name.
 pub(super) fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
     read.map_err(|what| format!("{}: {what}", shown(file.path())).into())
+}
+
+/// The same of a file that holds a key.
+pub(super) fn naming_secret<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
+    read.map_err(|what| format!("{}: {what}", shown_of_secret(file.path())).into())
 }
 
 /// CAs, each of which can be used.

@@ -5,7 +5,8 @@ use super::super::keys::{KUBERNETES, OF_POD};
 use super::super::parse::address::is_loopback;
 use super::super::permissions;
 use super::super::read::Section;
-use super::super::settings::{Kubernetes, NamedFile, SecretSource};
+use super::super::settings::file::shown_of_secret;
+use super::super::settings::{Kubernetes, NamedFile, SecretError, SecretSource};
 use super::tls::check_roots;
 
 impl Kubernetes {
@@ -43,9 +44,15 @@ impl Kubernetes {
             .written(&KUBERNETES.token_file)
             .filter(|_| !given(&token_file))
         {
-            permissions::check(&value, &token_file);
+            permissions::check_secret(&value, &token_file);
             let read = SecretSource::File(token_file.clone()).read();
-            value.check(read.map_err(|error| error.to_string().into()));
+            value.check(read.map_err(|error| match error {
+                SecretError::File { reason, .. } => {
+                    let file = shown_of_secret(token_file.path());
+                    format!("cannot read {file}: {reason}").into()
+                }
+                error => error.to_string().into(),
+            }));
         }
         Some(Self {
             audience: audience?,

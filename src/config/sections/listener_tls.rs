@@ -86,7 +86,11 @@ impl CertificateFiles {
         presented: &mut Vec<(Value<'a>, CertificateDer<'static>)>,
     ) -> Option<Self> {
         let certificate = file(section.read(&CERTIFICATE.certificate_file), files);
-        let key = file(section.read(&CERTIFICATE.key_file), files);
+        let key = section.read(&CERTIFICATE.key_file).map(|(value, path)| {
+            let file = files.named(path, &value.place);
+            permissions::check_secret(&value, &file);
+            (value, file)
+        });
         let (certificate, key) = (certificate?, key?);
         let chain = check_certificate_and_key(&certificate, &key);
         if let Some(leaf) = chain.and_then(|chain| chain.into_iter().next()) {
@@ -99,7 +103,7 @@ impl CertificateFiles {
     }
 }
 
-/// A file that is named, and where.
+/// A file that is named, which holds no secret, and where.
 fn file<'a>(
     path: Option<(Value<'a>, &str)>,
     files: &FileRules<'_>,

@@ -8,7 +8,7 @@ use super::super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 use super::super::kinds::{SecretText, Whitespace};
 use super::super::permissions;
 use super::super::read::{Key, Section};
-use super::super::settings::file::{is_no_name, may_be_secret, shown};
+use super::super::settings::file::{Nowhere, is_no_name, may_be_secret, shown_of_secret};
 use super::super::settings::{Secret, SecretError, SecretSource};
 use super::super::value::Value;
 
@@ -62,6 +62,8 @@ fn read(
         })
     };
     let failed = matches!(found, Err(SecretError::File { .. }));
+    let path = named.as_ref().and_then(Value::string);
+    let is_relative = path.is_some_and(|path| Path::new(path).is_relative());
     let named = named.filter(|file| !(failed && is_secret(file)));
     if let Some(file) = &named {
         file.reveal();
@@ -69,7 +71,7 @@ fn read(
     match found {
         Ok(secret) => {
             if let Some(file) = source.file() {
-                permissions::check(value, file);
+                permissions::check_secret(value, file);
             }
             let mistake = match whitespace {
                 Whitespace::Kept => secret.likely_mistake(),
@@ -82,7 +84,8 @@ fn read(
             Some((source, secret))
         }
         Err(error) => {
-            let (message, help) = unreadable(&error, named.is_some(), files);
+            let base = is_relative.then(|| files.base());
+            let (message, help) = unreadable(&error, named.is_some(), base, files);
             value.error(&message, help);
             None
         }
@@ -99,24 +102,42 @@ fn variable<'a>(value: &Value<'a>) -> Option<&'a str> {
     Some(name)
 }
 
-/// The error in words. Of a variable the quoted line says the name, unless it is masked.
-fn unreadable(error: &SecretError, is_shown: bool, files: &FileRules<'_>) -> (String, String) {
+/// The error in words. Of a variable the quoted line says the name, unless it is masked. A relative path has a `base`.
+fn unreadable(
+    error: &SecretError,
+    is_shown: bool,
+    base: Option<String>,
+    files: &FileRules<'_>,
+) -> (String, String) {
     match error {
-        SecretError::File { path, reason } if !is_shown => (
-            format!("cannot be read from its file: {reason}"),
-            format!(
-                "expected the path of a readable file; {} may be the secret itself and is not repeated, and as a path it starts \
-                 at {}",
-                if may_be_secret(Path::new(path)) {
-                    "what looks like base64"
-                } else {
-                    "a word without \"/\""
-                },
-                files.base()
-            ),
-        ),
+        SecretError::File { path, reason } if !is_shown => {
+            let what = if may_be_secret(Path::new(path)) {
+                "what looks like base64"
+            } else {
+                "a word without \"/\""
+            };
+            let there = || Nowhere::of(Path::new(path)).map(|path| path.there);
+            let as_path = match base {
+                Some(base) => format!(", and as a path it starts at {base}"),
+                None => there().map_or(String::new(), |there| {
+                    format!(
+                        ", and as a path it leads no further than {}",
+                        there.display()
+                    )
+                }),
+            };
+            (
+                format!("cannot be read from its file: {reason}"),
+                format!(
+                    "expected the path of a readable file; {what} may be the secret itself and is not repeated{as_path}"
+                ),
+            )
+        }
         SecretError::File { path, reason } => (
-            format!("cannot be read from {}: {reason}", shown(Path::new(path))),
+            format!(
+                "cannot be read from {}: {reason}",
+                shown_of_secret(Path::new(path))
+            ),
             format!(
                 "expected a readable file; a relative path starts at {}",
                 files.base()

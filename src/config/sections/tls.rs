@@ -11,7 +11,7 @@ use super::super::permissions;
 use super::super::read::Section;
 use super::super::settings::{NamedFile, Tls};
 use super::super::tls_files::{
-    check_pair, damaged, naming, read, read_certificates, read_key, read_roots,
+    check_pair, damaged, naming, naming_secret, read, read_certificates, read_key, read_roots,
 };
 use super::super::value::Value;
 use super::{revocation, validity};
@@ -61,11 +61,11 @@ impl Tls {
         let server_name = section.read(&TLS.server_name);
         let tls13_only = section.read(&TLS.min_version);
 
-        for (value, file) in [&ca_file, &certificate_file, &key_file]
-            .into_iter()
-            .flatten()
-        {
+        for (value, file) in [&ca_file, &certificate_file].into_iter().flatten() {
             permissions::check(value, file);
+        }
+        if let Some((value, file)) = &key_file {
+            permissions::check_secret(value, file);
         }
         if let Some((value, file)) = &ca_file {
             check_roots(value, file);
@@ -98,13 +98,13 @@ pub(super) fn check_certificate_and_key(
 ) -> Option<Vec<CertificateDer<'static>>> {
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
-    let private = key.0.check(naming(&key.1, read_key(&key.1)));
+    let private = key.0.check(naming_secret(&key.1, read_key(&key.1)));
     if let Some(chain) = &chain {
         validity::check_certificates(&certificate.0, chain);
     }
     let (chain, private) = (chain?, private?);
     let pair = check_pair(chain.clone(), private);
-    key.0.check(naming(&key.1, pair))?;
+    key.0.check(naming_secret(&key.1, pair))?;
     Some(chain)
 }
 

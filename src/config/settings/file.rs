@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::super::words::secret_part;
 use crate::files;
 
 /// What is longer is neither a secret nor a key, but a mistake. It is the default of `server.max_file_bytes`.
@@ -18,15 +19,23 @@ pub struct NamedFile {
     max_bytes: usize,
 }
 
-/// A path in a message. What is not a path may be a key or a token that was written where its file belongs.
+/// A path in a message. What is not a path may be a key or a token that was written where its file belongs, or a URL with a
+/// password.
 pub(in crate::config) fn shown(path: &Path) -> String {
     let text = path.display().to_string();
-    if text.split('/').any(is_no_name) {
+    if text.split('/').any(is_no_name) || secret_part(&text, false).is_some() {
         "its file: what stands there is no path".to_owned()
-    } else if may_be_secret(path) {
-        "its file: what stands there may be the secret itself".to_owned()
     } else {
         text
+    }
+}
+
+/// The same of a file that holds a secret, which may stand in the place of its path.
+pub(in crate::config) fn shown_of_secret(path: &Path) -> String {
+    if may_be_secret(path) {
+        "its file: what stands there may be the secret itself".to_owned()
+    } else {
+        shown(path)
     }
 }
 
@@ -35,10 +44,7 @@ pub(in crate::config) fn shown(path: &Path) -> String {
 /// and digits, or a `+` or `=`. A single name is taken for a secret only if it is as long as one.
 pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
     const SHORTEST: usize = 32;
-    let named = path.to_owned();
-    let missing = files::run_within_timeout(path, move || Ok(missing_part(&named)));
-    // What cannot be looked at in time is there in some way.
-    let Some(missing) = missing.ok().flatten() else {
+    let Some(Nowhere { missing, .. }) = Nowhere::of(path) else {
         return false;
     };
     let has = |of: fn(&char) -> bool| missing.chars().any(|c| of(&c));
@@ -51,18 +57,35 @@ pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
     is_base64 && is_long && (is_mixed || missing.contains(['+', '=']))
 }
 
-/// What of a path is not there: all below the last directory that is. What this user may not look at is there in some way.
-fn missing_part(path: &Path) -> Option<String> {
-    let is_there = |path: &Path| {
-        let found = path.symlink_metadata();
-        path.as_os_str().is_empty() || !found.is_err_and(|error| is_missing(error.kind()))
-    };
-    if is_there(path) {
-        return None;
+/// A path that leads nowhere.
+pub(in crate::config) struct Nowhere {
+    /// How far it leads.
+    pub(in crate::config) there: PathBuf,
+    /// What is not there.
+    missing: String,
+}
+
+impl Nowhere {
+    /// Whether a path is one. What this user may not look at, and what cannot be looked at in time, is there in some way.
+    pub(in crate::config) fn of(path: &Path) -> Option<Self> {
+        let named = path.to_owned();
+        let found = files::run_within_timeout(path, move || Ok(Self::of_now(&named)));
+        found.ok().flatten()
     }
-    let there = path.ancestors().find(|path| is_there(path))?;
-    let missing = path.strip_prefix(there).ok()?;
-    Some(missing.to_str()?.to_owned())
+
+    fn of_now(path: &Path) -> Option<Self> {
+        let is_there = |path: &Path| {
+            let found = path.symlink_metadata();
+            path.as_os_str().is_empty() || !found.is_err_and(|error| is_missing(error.kind()))
+        };
+        if is_there(path) {
+            return None;
+        }
+        let there = path.ancestors().find(|path| is_there(path))?;
+        let missing = path.strip_prefix(there).ok()?.to_str()?.to_owned();
+        let there = there.to_owned();
+        Some(Self { there, missing })
+    }
 }
 
 /// Whether an error says that a path leads nowhere.
@@ -145,7 +168,7 @@ mod tests {
         let error = circle.symlink_metadata().unwrap_err().kind();
         assert!(!is_missing(error), "{error:?}");
         assert!(!may_be_secret(&circle));
-        assert!(shown(&circle).ends_with("circle/Team1/key"));
+        assert!(shown_of_secret(&circle).ends_with("circle/Team1/key"));
         assert!(!is_missing(io::ErrorKind::PermissionDenied));
     }
 

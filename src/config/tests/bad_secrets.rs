@@ -313,87 +313,7 @@ fn a_file_larger_than_max_file_bytes_is_refused_wherever_that_key_stands() {
 }
 
 #[test]
-fn no_key_that_holds_a_url_an_origin_or_a_host_shows_a_password_or_a_query() {
-    let with_upstream = |url: &str| UPSTREAM.replace("https://crm.example.com", url);
-    for upstream in [
-        with_upstream("https://api.example.com/v2?api_key=hunter2"),
-        with_upstream("https://billing:hunter2@api.example.com"),
-        with_upstream("billing:hunter2@api.example.com"),
-        with_upstream("api.example.com?api_key=hunter2"),
-        with_upstream("https:\\u002f\\u002fbilling:hunter2\\u0040api.example.com"),
-        UPSTREAM.replace("\"https://crm.example.com\"", "{ of = \"hunter2\" }"),
-        format!("{UPSTREAM}host = \"billing:hunter2@proxy\"\n"),
-        format!("{UPSTREAM}hosts = [\"api.example.com\", \"hunter2@api.example.org\"]\n"),
-        format!("{UPSTREAM}tls.server_name = \"billing:hunter2@a\"\n"),
-        format!("{UPSTREAM}proxy = \"http://billing:hunter2@a:1\"\n"),
-        format!("{UPSTREAM}proxy = \"proxy.corp:1?key=hunter2\"\n"),
-        format!("{UPSTREAM}[tracing]\nendpoint = \"https://otlp:4318/?token=hunter2\"\n"),
-        format!("{UPSTREAM}[tracing]\nendpoint = \"billing:hunter2@otlp\"\n"),
-        format!("{UPSTREAM}[kubernetes]\napi_server = \"https://k?x=hunter2\"\n"),
-        format!("{UPSTREAM}[admin]\naddress = \"billing:hunter2@127.0.0.1:1\"\n"),
-        format!("{UPSTREAM}[[egress.rules]]\nhosts = [\"billing:hunter2@a\"]\n"),
-    ] {
-        let shown = refused(&[CREDENTIAL, LISTENER, &upstream]);
-        assert!(!shown.contains("hunter2"), "{upstream}\n{shown}");
-        assert!(shown.contains("***"), "{upstream}\n{shown}");
-    }
-    for listener in [
-        "allow_origins = [\"https://billing:hunter2@a\"]",
-        "hosts = [\"billing:hunter2@a\"]",
-        // The name of an upstream, where its URL was written.
-        "upstreams = [\"https://api.example.com?api_key=hunter2\"]",
-    ] {
-        let listener = format!("{LISTENER}{listener}\n");
-        let shown = refused(&[CREDENTIAL, &listener, UPSTREAM]);
-        assert!(!shown.contains("hunter2"), "{listener}\n{shown}");
-        assert!(shown.contains("***"), "{listener}\n{shown}");
-    }
-    for credential in [
-        CREDENTIAL.replace("https://login", "billing:hunter2@login"),
-        CREDENTIAL.replace("/token\"", "/token?key=hunter2#x\""),
-        format!("{CREDENTIAL}resources = [\"//billing:hunter2@a\"]\n"),
-    ] {
-        let shown = refused(&[&credential, LISTENER, UPSTREAM]);
-        assert!(!shown.contains("hunter2"), "{credential}\n{shown}");
-        assert!(shown.contains("***"), "{credential}\n{shown}");
-    }
-    // What is on a quoted line is masked, whatever is wrong there.
-    let one_line =
-        "upstreams.crm = { url = \"https://a?k=hunter2\", credential = \"crm\", x = 1 }\n";
-    let shown = refused(&[one_line, CREDENTIAL, LISTENER]);
-    assert!(!shown.contains("hunter2"), "{shown}");
-}
-
-#[test]
-fn the_upstream_of_the_command_line_shows_no_query() {
-    let named = |name: &str, value: &str| {
-        let mut keys = crate::config::ARGUMENT_KEYS.iter();
-        crate::config::Argument {
-            key: keys.find(|key| key.name == name).unwrap(),
-            by_variable: false,
-            value: value.to_owned(),
-        }
-    };
-    for (name, value) in [
-        ("upstream", "https://h/v2?api_key=hunter2"),
-        ("upstream", "billing:hunter2@h"),
-        ("issuer", "billing:hunter2@h"),
-        ("token-endpoint", "billing:hunter2@h"),
-    ] {
-        let mut arguments = crate::config::Arguments::default();
-        arguments.add(named(name, value)).unwrap();
-        let origin = crate::config::ConfigOrigin::Arguments(arguments);
-        let refused = crate::config::ConfigSource::from(origin)
-            .load()
-            .unwrap_err()
-            .to_string();
-        assert!(!refused.contains("hunter2"), "{refused}");
-        assert!(refused.contains(&format!("--{name} ***")), "{refused}");
-    }
-}
-
-#[test]
-fn base64_in_the_place_of_a_path_is_not_shown_and_a_path_is() {
+fn base64_in_the_place_of_the_path_of_a_secret_is_not_shown_and_a_path_is() {
     let secrets = [
         "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC/BKcwggSj",
         "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -417,10 +337,18 @@ fn base64_in_the_place_of_a_path_is_not_shown_and_a_path_is() {
                 "token_headers = {{ x = {{ file = \"{path}\" }} }}"
             )),
             beside(&format!(
-                "tls = {{ certificate_file = \"{path}\", key_file = \"{path}\" }}"
+                "tls = {{ certificate_file = \"a.pem\", key_file = \"{path}\" }}"
             )),
-            beside(&format!("tls.ca_file = \"{path}\"")),
             format!("{CREDENTIAL}[callers.a]\nkey = {{ file = \"{path}\" }}\n"),
+            format!("{CREDENTIAL}[kubernetes]\naudience = \"x\"\ntoken_file = \"{path}\"\n"),
+        ]
+    };
+    let lines_without_secret = |path: &str| {
+        [
+            beside(&format!("tls.ca_file = \"{path}\"")),
+            beside(&format!(
+                "tls = {{ certificate_file = \"{path}\", key_file = \"a.key\" }}"
+            )),
             format!(
                 "{CREDENTIAL}[callers.a.token]\nissuer = \"x\"\naudience = \"x\"\njwks_file = \"{path}\"\n"
             ),
@@ -433,17 +361,56 @@ fn base64_in_the_place_of_a_path_is_not_shown_and_a_path_is() {
             assert!(!shown.contains(part), "{credential}\n{shown}");
         }
     }
-    for path in paths {
-        for credential in lines(path) {
-            let shown = refused(&[&credential, LISTENER, UPSTREAM]);
-            assert!(shown.contains(path), "{credential}\n{shown}");
-        }
+    let of_secrets = paths
+        .iter()
+        .flat_map(|path| lines(path).map(|line| (*path, line)));
+    let of_others = paths
+        .iter()
+        .chain(&secrets)
+        .flat_map(|path| lines_without_secret(path).map(|line| (*path, line)));
+    for (path, line) in of_secrets.chain(of_others) {
+        let shown = refused(&[&line, LISTENER, UPSTREAM]);
+        // On the quoted line, and in words.
+        assert!(shown.matches(path).count() >= 2, "{line}\n{shown}");
     }
     // A single name is as long as a secret, or it is a name.
     let [long, name] = ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj", "Crm2"].map(|path| {
-        let line = beside(&format!("tls.ca_file = \"{path}\""));
+        let line = beside(&format!(
+            "tls = {{ certificate_file = \"a.pem\", key_file = \"{path}\" }}"
+        ));
         refused(&[&line, LISTENER, UPSTREAM])
     });
     assert!(!long.contains("MIIEvQ"), "{long}");
     assert!(name.contains("Crm2"), "{name}");
+}
+
+#[test]
+fn of_what_may_be_a_secret_it_is_said_how_far_it_leads_as_a_path() {
+    let help = |path: &str| {
+        let shown = refused_secret(&format!("{{ file = \"{path}\" }}"));
+        let (_, help) = shown.split_once("^ ").unwrap();
+        help.trim_end().to_owned()
+    };
+    let begin = "expected the path of a readable file; what looks like base64 may be the secret itself and is not repeated";
+    for (path, end) in [
+        (
+            "/nowhere1/Team1/Key2",
+            ", and as a path it leads no further than /",
+        ),
+        (
+            "/etc/nowhere1/Team1",
+            ", and as a path it leads no further than /etc",
+        ),
+        ("Nowhere1/Team1", ", and as a path it starts at DIRECTORY"),
+    ] {
+        assert_eq!(help(path), format!("{begin}{end}"), "{path}");
+    }
+    let file = tempfile::tempdir().unwrap();
+    let below = file.path().join("Team1/Key2");
+    let help = help(&below.display().to_string());
+    let end = format!(
+        ", and as a path it leads no further than {}",
+        file.path().display()
+    );
+    assert_eq!(help, format!("{begin}{end}"));
 }
