@@ -9,13 +9,14 @@ use http::{Method, Version};
 
 use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
+use super::own_names;
 use super::passing::{self, Passage};
 use super::reception::Reception;
 use super::request::Checked;
 use super::role::ProxyRole;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Route, Scheme};
-use crate::host::{canonical_host, host_of_address};
+use crate::host::host_of_address;
 use crate::policy::CallerIndex;
 use crate::route::Destination;
 use crate::snapshot::{self, BuiltUpstream, RouteTarget, Snapshot};
@@ -187,7 +188,7 @@ fn named<'r>(head: &Parts, host: &'r str) -> Result<Destination<'r>, ProxyError>
     Ok(Destination {
         scheme,
         host,
-        port: authority.port_u16().unwrap_or(usual_port(scheme)),
+        port: authority.port_u16().unwrap_or(scheme.usual_port()),
     })
 }
 
@@ -213,7 +214,7 @@ fn inside<'r>(
     let port = match port {
         Some(Ok(port)) => port,
         // What stands behind the last colon belongs to an IPv6 address.
-        Some(Err(_)) | None => usual_port(opened.scheme),
+        Some(Err(_)) | None => opened.scheme.usual_port(),
     };
     let is_same = is_same(reception.snapshot, reception.listener, opened, host, port);
     if !is_same || scheme_of(head).is_some_and(|scheme| scheme != opened.scheme) {
@@ -239,17 +240,13 @@ pub fn is_same(
     }
     own_names_at(snapshot, listener, target.destination()).any(|at| {
         let upstream = &snapshot.upstreams[at as usize].config;
-        let is_sent = || {
-            let sent = upstream.host.as_deref().unwrap_or_default();
-            let (name, sent_port) = match sent.rsplit_once(':') {
-                Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-                _ => (sent, None),
-            };
-            let any = [target.port, usual_port(target.scheme)];
-            canonical_host(name).eq_ignore_ascii_case(host)
-                && sent_port.map_or(any.contains(&port), |sent: u16| sent == port)
-        };
-        upstream.has_destination(target.scheme, host, port) || is_sent()
+        upstream.has_destination(target.scheme, host, port)
+            || own_names::is_sent_host(
+                upstream,
+                host,
+                port,
+                [target.port, target.scheme.usual_port()],
+            )
     })
 }
 
@@ -272,13 +269,6 @@ fn own_names_at<'s>(
         let upstream = &snapshot.upstreams[*at as usize].config;
         upstream.has_destination(scheme, host, port)
     })
-}
-
-fn usual_port(scheme: Scheme) -> u16 {
-    match scheme {
-        Scheme::Https => 443,
-        Scheme::Http => 80,
-    }
 }
 
 /// The routes that a destination has, whatever the path.
@@ -358,7 +348,7 @@ pub fn leads_there(
         let mut hosts = upstream.config.hosts.iter();
         hosts.any(|named| named.host == destination.host && named.port == Some(destination.port))
     };
-    destination.port == usual_port(destination.scheme)
+    destination.port == destination.scheme.usual_port()
         || upstream.config.url.port_or_known_default() == Some(destination.port)
         || is_named()
 }

@@ -19,6 +19,7 @@ mod interim;
 mod max_forwards;
 mod open_tunnels;
 mod outgoing;
+mod own_names;
 mod passing;
 mod permit;
 mod reception;

@@ -361,16 +361,24 @@ fn is_websocket(scheme: &str) -> bool {
 
 /// The host of `host[:port]`, canonical.
 fn host(authority: &str) -> Result<Cow<'_, str>, ProxyError> {
+    host_and_port(authority).map(|(host, _)| host)
+}
+
+/// The host of `host[:port]`, canonical, and the port if there is one.
+///
+/// # Errors
+/// It is malformed, or has more than that.
+pub fn host_and_port(authority: &str) -> Result<(Cow<'_, str>, Option<u16>), ProxyError> {
     let (host, port) = match authority.rfind([':', ']']) {
         Some(index) if authority[index..].starts_with(':') => {
             (&authority[..index], Some(&authority[index + 1..]))
         }
         _ => (authority, None),
     };
-    let port_valid = port.is_none_or(|port| {
-        // `u16` alone would take a sign.
-        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
-    });
+    // `u16` alone would take a sign.
+    let is_number = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let number = port.filter(is_number).and_then(|port| port.parse().ok());
+    let port_valid = port.is_none() || number.is_some();
     let (name, host_valid) = if host.starts_with('[') {
         (host, written_address(host).is_some())
     } else {
@@ -380,13 +388,14 @@ fn host(authority: &str) -> Result<Cow<'_, str>, ProxyError> {
     if !port_valid || !host_valid {
         return Err(bad(BAD_HOST));
     }
-    if name.starts_with('[') {
-        return Ok(canonical_host(name));
-    }
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Ok(Cow::Owned(name.to_ascii_lowercase()));
-    }
-    Ok(Cow::Borrowed(name))
+    let name = if name.starts_with('[') {
+        canonical_host(name)
+    } else if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    };
+    Ok((name, number))
 }
 
 /// A name of non-empty labels. RFC 3986 allows more in a `reg-name`; no resolver does.

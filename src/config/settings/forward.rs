@@ -34,6 +34,16 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// The port where none is named.
+    pub fn usual_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// A host name or IP literal in lower case, without trailing dot, and perhaps a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {

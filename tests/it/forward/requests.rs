@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
+use http::{Method, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::World;
 use crate::support::any_port;
+use crate::support::api::Seen;
 use crate::support::client::{self, Connection, request};
-use crate::support::server::{self, read_head, response, whole};
+use crate::support::server::{self, Body, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 
 #[tokio::test]
@@ -110,16 +111,19 @@ async fn another_way_to_the_api_is_named_in_no_trailer() {
     assert!(!answer.contains("alt-svc: "), "{answer}");
 }
 
+/// Redirects to where a request says.
+fn redirect(seen: &Seen) -> Response<Body> {
+    let mut answer = response(302, "");
+    for name in ["location", "content-location"] {
+        let location = seen.header("x-location").parse().unwrap();
+        answer.headers_mut().insert(name, location);
+    }
+    answer
+}
+
 #[tokio::test]
 async fn redirects_of_an_upgraded_host_stay_on_the_way() {
-    let world = World::with("", |seen| {
-        let mut answer = response(302, "");
-        let location = seen.header("x-location").parse().unwrap();
-        answer.headers_mut().insert("location", location);
-        let location = seen.header("x-location").parse().unwrap();
-        answer.headers_mut().insert("content-location", location);
-        answer
-    });
+    let world = World::with("", redirect);
     let own = format!("https://{}/v2/next?a", world.authority);
     let named = "http://crm.example.com/v2/next?a".to_owned();
     for (target, location, expected) in [
@@ -144,6 +148,56 @@ async fn redirects_of_an_upgraded_host_stay_on_the_way() {
             let found = answer.to_ascii_lowercase().contains(&line);
             assert!(found, "{target}: {line:?} in {answer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn redirects_to_any_name_of_an_upgraded_host_lead_back_to_it() {
+    let routes = "[[routes]]\nhost = \"*.tenants.example\"\nupstream = \"crm\"\n";
+    let world = World::with(routes, redirect);
+    let port = world.crm.address.port();
+    let own_port = |host: &str| format!("{host}:{port}");
+    for (asked, location) in [
+        ("crm.example.com", "crm.example.com".to_owned()),
+        ("crm.example.com", "CRM.example.com:443".to_owned()),
+        ("crm.example.com", own_port("crm.example.com")),
+        (&*own_port("crm.example.com"), own_port("crm.example.com")),
+        ("crm.example.com", "crm.old.internal:8443".to_owned()),
+        ("crm.old.internal:8443", "crm.old.internal:8443".to_owned()),
+        ("crm.old.internal:8443", own_port("[2001:db8::1]")),
+        ("a.tenants.example", "a.tenants.example".to_owned()),
+        ("a.tenants.example", own_port("a.tenants.example")),
+    ] {
+        // A route adds the path of `url`.
+        let base = if asked.ends_with("tenants.example") {
+            ""
+        } else {
+            "/v2"
+        };
+        let target = format!("http://{asked}{base}/x");
+        let lines = format!("X-Location: https://{location}{base}/next\r\n");
+        let answer = world.answer(&target, "x", &lines).await;
+        let expected = format!("http://{asked}{base}/next");
+        for name in ["location", "content-location"] {
+            let line = format!("\r\n{name}: {expected}\r\n");
+            let found = answer.to_ascii_lowercase().contains(&line);
+            assert!(found, "{location}: {line:?} in {answer}");
+        }
+        assert_eq!(world.becomes(&expected, "x").await, "crm /v2/next");
+    }
+    // At these there may be another server.
+    for (asked, location) in [
+        ("crm.example.com", "crm.example.com:9"),
+        ("crm.example.com", "crm.old.internal"),
+        ("crm.old.internal:8443", "crm.old.internal"),
+        ("a.tenants.example", "b.tenants.example"),
+    ] {
+        let target = format!("http://{asked}/v2/x");
+        let lines = format!("X-Location: https://{location}/v2/next\r\n");
+        let answer = world.answer(&target, "x", &lines).await;
+        let line = format!("\r\nlocation: https://{location}/v2/next\r\n");
+        let found = answer.to_ascii_lowercase().contains(&line);
+        assert!(found, "{asked}: {line:?} in {answer}");
     }
 }
 
