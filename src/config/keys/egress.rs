@@ -44,8 +44,8 @@ keys! {
         /// The longest time in which nothing moves, either way, in the tunnel of a CONNECT or of a redirected connection.
         tunnel_idle_timeout: Time = Time::new("1h", "1ms");
 
-        /// The [proxy](#proxies) through which every API, every authorization server and what passes is reached,
-        /// unless its own table says otherwise: `http://`, `https://` or `socks5h://`, with a port.
+        /// The [proxy](#proxies) through which every API, every authorization server, the issuers of callers' tokens and what
+        /// passes is reached, unless its own table says otherwise: `http://`, `https://` or `socks5h://`, with a port.
         /// `"environment"`: the one that `https_proxy` and its like name. `"none"`: none.
         proxy: Raw = proxy("none");
 

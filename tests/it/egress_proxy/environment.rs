@@ -1,5 +1,7 @@
 //! Proxies that the variables of the environment name.
 
+use std::path::Path;
+
 use super::{NAME, plain, secure, secure_api};
 use crate::support::api::Api;
 use crate::support::client;
@@ -19,6 +21,9 @@ const VARIABLES: [&str; 8] = [
     "NO_PROXY",
 ];
 
+/// One key of an issuer.
+const JWKS: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
 /// A process with this configuration and no other proxy variables than these.
 async fn start(config: &str, variables: &[(&str, &str)]) -> Process {
     let dir = tempfile::tempdir().unwrap();
@@ -30,6 +35,18 @@ async fn start(config: &str, variables: &[(&str, &str)]) -> Process {
         Process::spawn(command, dir)
     };
     Process::start_by(spawn, dir, config).await
+}
+
+/// What `check` says of this file, which has no errors, with no other proxy variables than these.
+async fn check(path: &Path, variables: &[(&str, &str)]) -> String {
+    let mut check = command(&["check", "--config", path.to_str().unwrap()]);
+    VARIABLES.iter().for_each(|name| {
+        check.env_remove(name);
+    });
+    check.envs(variables.iter().copied());
+    let ended = run(check).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.stderr + &ended.stdout
 }
 
 #[tokio::test]
@@ -79,18 +96,90 @@ async fn a_proxy_of_the_environment_that_is_not_used_is_told_in_one_line() {
         ("", "https_proxy", 0),
     ] {
         std::fs::write(&path, plain(lines)).unwrap();
-        let mut check = command(&["check", "--config", path.to_str().unwrap()]);
-        VARIABLES.iter().for_each(|name| {
-            check.env_remove(name);
-        });
-        check.env(variable, proxy.url("http"));
-        let ended = run(check).await;
-        assert_eq!(ended.code, 0, "{}", ended.stderr);
-        let shown = ended.stderr + &ended.stdout;
+        let shown = check(&path, &[(variable, &*proxy.url("http"))]).await;
         assert_eq!(
             shown.matches(told).count(),
             count,
             "{NAME} {lines} {variable}: {shown}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_only_what_passes_or_verifies_callers_could_use_is_told_of_too() {
+    let ca = Ca::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidebearer.toml");
+    std::fs::write(dir.path().join("token"), "s3cret").unwrap();
+    std::fs::write(dir.path().join("jwks"), JWKS).unwrap();
+    let listener = |lines: &str| {
+        format!("[[listeners]]\nname = \"way\"\naddress = \"127.0.0.1:3128\"\n{lines}\n")
+    };
+    let passing = listener("kind = \"forward\"\nunmatched = \"pass\"");
+    let by_rule = |host: &str, action: &str| {
+        listener("kind = \"forward\"")
+            + &format!("[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"{action}\"\n")
+    };
+    let upstream = "[upstreams.api]\nurl = \"https://api.internal\"\nproxy = \"none\"\n";
+    let called = |caller: &str| {
+        listener("upstream = \"api\"\ncallers = [\"billing\"]")
+            + upstream
+            + &format!("[callers.billing]\n{caller}\n")
+    };
+    let issuer = called("token = { issuer = \"https://login.example.com\", audience = \"x\" }");
+    let known = called(
+        "token = { issuer = \"https://login.example.com\", audience = \"x\", jwks_file = \"jwks\" }",
+    );
+    let kubernetes = |lines: &str| {
+        let files = format!(
+            "token_file = \"token\"\nca_file = \"{}\"\n",
+            ca.file().display()
+        );
+        called("service_account = \"billing/app\"") + "[kubernetes]\n" + lines + &files
+    };
+    let api_server = kubernetes("api_server = \"https://10.0.0.1\"\n");
+    let (http, https) = ("http_proxy", "https_proxy");
+    let said = |config: &str| format!("{config}[egress]\nproxy = \"none\"\n");
+    for (config, variable, exempt, is_told) in [
+        (&passing, https, "", true),
+        (&passing, http, "other", true),
+        (&passing, https, "*", false),
+        (&said(&passing), https, "", false),
+        (&listener("kind = \"forward\""), https, "", false),
+        // It goes on to its own address.
+        (&listener("kind = \"redirected\""), https, "", false),
+        (&by_rule("*.github.com", "pass"), https, "", true),
+        (
+            &by_rule("*.github.com", "pass"),
+            https,
+            ".github.com",
+            false,
+        ),
+        (&by_rule("github.com", "pass"), http, "", true),
+        (&by_rule("github.com", "pass"), http, "github.com", false),
+        (&by_rule("github.com", "deny"), http, "", false),
+        (&issuer, https, "", true),
+        (&issuer, http, "", false),
+        (&issuer, https, "login.example.com", false),
+        (&said(&issuer), https, "", false),
+        (&known, https, "", false),
+        (&api_server, https, "", true),
+        (&api_server, https, "10.0.0.0/8", false),
+        // The environment of a pod names the server.
+        (&kubernetes(""), https, "", false),
+    ] {
+        std::fs::write(&path, config).unwrap();
+        let shown = check(
+            &path,
+            &[(variable, "http://127.0.0.1:9"), ("no_proxy", exempt)],
+        )
+        .await;
+        let told = format!(
+            "the proxy that {variable} names is not used: `proxy = \"environment\"` in [egress] uses it"
+        );
+        let count = usize::from(is_told);
+        let context = format!("{config} {variable} {exempt}: {shown}");
+        assert_eq!(shown.matches(&told).count(), count, "{context}");
+        assert_eq!(shown.matches("is not used").count(), count, "{context}");
     }
 }
