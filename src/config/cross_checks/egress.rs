@@ -3,6 +3,7 @@
 mod addresses;
 mod coverage;
 mod effects;
+mod taken;
 
 use super::super::draft::{Draft, DraftRule, Tables};
 use super::super::report::{Report, SourceSpan};
@@ -16,6 +17,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     coverage::check(draft, report);
     addresses::check(draft, report);
     hosts_with_credentials(draft, report);
+    taken::check(draft, report);
     listeners_of_rules(draft, report);
     // One with a mistake may be the one that is meant.
     if !draft.are_whole(&[Tables::Listeners]) {

@@ -91,3 +91,45 @@ fn what_passes_to_the_host_of_a_route_with_a_credential_has_to_name_it_exactly()
         ""
     );
 }
+
+#[test]
+fn what_would_pass_and_a_route_for_any_host_takes_is_warned_of() {
+    let rule = |lines: &str| {
+        format!("\n[[egress.rules]]\nhosts = [\"*.github.example\"]\naction = \"pass\"\n{lines}\n")
+    };
+    let route = "\n[[routes]]\nlistener = \"proxy\"\nupstream = \"crm\"\n";
+    let all = rule("");
+    assert_snapshot!(accepted(&[FORWARD, route, &all, UPSTREAM, CREDENTIAL]), @r##"
+    warning: a route for any host of listener `proxy` takes requests for `*.github.example`, so that they do not pass
+       --> sidebearer.toml:12:10
+        |
+     12 | hosts = ["*.github.example"]
+        |          ^^^^^^^^^^^^^^^^^^ they go to upstream `crm` with its token (see sidebearer.toml:7:1): give the route a `host`, or each of them a listener of its own
+    "##);
+    let exact = all.replace("*.", "");
+    let said = accepted(&[FORWARD, route, &exact, UPSTREAM, CREDENTIAL]);
+    assert!(
+        said.contains("takes requests for `github.example`"),
+        "{said}"
+    );
+    let redirected = accepted(&[
+        REDIRECTED,
+        &route.replace("proxy", "apps"),
+        &all,
+        UPSTREAM,
+        CREDENTIAL,
+    ]);
+    assert!(redirected.contains("takes requests for"), "{redirected}");
+    let bare = "\n[upstreams.crm]\nurl = \"https://crm.example.com\"\n";
+    let said = accepted(&[FORWARD, route, &all, bare]);
+    assert!(said.contains("they go to upstream `crm` (see"), "{said}");
+    // Not by a listener of the rule, for one host, or refused anyway.
+    let other = FORWARD.replace("proxy", "other").replace("3128", "3129");
+    let of_other = rule("listeners = [\"other\"]");
+    let for_one = route.to_owned() + "host = \"crm.old.test\"\n";
+    let denied = all.replace("pass", "deny");
+    for (route, rule) in [(route, &of_other), (&for_one, &all), (route, &denied)] {
+        let said = accepted(&[FORWARD, &other, route, rule, UPSTREAM, CREDENTIAL]);
+        assert_eq!(said, "", "{route}{rule}");
+    }
+}
