@@ -24,7 +24,9 @@ impl Steps<'_> {
         let (snapshot, listener) = (self.snapshot, self.listener);
         let ways = ways(snapshot, listener, destination);
         let may = |taken: &&RouteTaken<'_>| {
+            let upstream = &snapshot.upstreams[taken.upstream as usize];
             permit::judge_route(snapshot, listener, taken.route, caller).is_ok()
+                && permit::judge_credentials(upstream, caller).is_ok()
         };
         let Some(taken) = ways.iter().find(may).or(ways.first()) else {
             return;

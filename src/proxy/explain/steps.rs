@@ -30,7 +30,7 @@ use crate::proxy::request::Checked;
 use crate::proxy::role::ProxyRole;
 use crate::proxy::route_taken::RouteTaken;
 use crate::proxy::target;
-use crate::snapshot::{BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot};
+use crate::snapshot::{BuiltUpstream, Injection, ListenerRules, Snapshot};
 
 /// One request on its way by one listener.
 pub(super) struct Steps<'s> {
@@ -310,9 +310,7 @@ impl<'s> Steps<'s> {
         upstream: &'u BuiltUpstream,
         caller: Option<CallerIndex>,
     ) -> Result<Option<&'u Injection>, Stop> {
-        const RULE: &str = "`credentials` of the upstream";
-        let chosen = upstream.injection_for(caller);
-        let chosen = chosen.map_err(|NoCredential| unless(RULE)(permit::not_permitted(RULE)))?;
+        let chosen = permit::judge_credentials(upstream, caller).map_err(way_denied)?;
         self.shown.credential = chosen.map(|injection| injection.source.name().to_owned());
         Ok(chosen)
     }

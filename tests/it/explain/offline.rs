@@ -248,6 +248,8 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
              [upstreams.old]\nurl = \"http://old.example.com/v2\"\ncredentials = {{ app = \"api\" }}\nallow_plaintext = true\n\n\
              [upstreams.web]\nurl = \"https://web.example.com\"\n\n\
              [upstreams.hr]\nurl = \"https://hr.example.com\"\ncredentials = {{ app = \"api\" }}\n\n\
+             [upstreams.a]\nurl = \"https://api.example.com/a\"\ncredentials = {{ app = \"api\" }}\n\n\
+             [upstreams.b]\nurl = \"https://api.example.com/b\"\ncredentials = {{ app = \"api\", other = \"api\" }}\n\n\
              [callers.app]\nkey = {{ file = \"app\" }}\n\n[callers.other]\nkey = {{ file = \"other\" }}\n\n\
              [[routes]]\nhost = \"crm.example.com\"\npath = \"/web\"\nupstream = \"web\"\n\n\
              [[routes]]\nhost = \"far.example.com\"\nupstream = \"web\"\n",
@@ -288,6 +290,17 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
                 "\nchange        `credentials` of the upstream\n",
             ],
             "connection    ",
+        ),
+        (
+            "",
+            "api.example.com:443",
+            &[
+                "\nconnection    TLS is ended inside of it",
+                "\nroute         api.example.com/b, an own name of the upstream\n",
+                "\nnot           api.example.com/a (to a): requests inside take it if they have its path and method",
+                "\ncredential    api\n",
+            ],
+            "inside        ",
         ),
         (
             "",
