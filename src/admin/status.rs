@@ -297,7 +297,12 @@ fn egress(egress: &config::Egress) -> Value {
         |prefixes: &[IpNet]| -> Vec<String> { prefixes.iter().map(ToString::to_string).collect() };
     let rule = |rule: &config::EgressRule| {
         let hosts: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
-        json!({ "hosts": hosts, "listeners": rule.listeners, "action": rule.action.word() })
+        json!({
+            "hosts": hosts,
+            "listeners": rule.listeners,
+            "callers": rule.callers.names(),
+            "action": rule.action.word(),
+        })
     };
     let ports = match &egress.ports {
         EgressPorts::Any => json!("any"),

@@ -97,6 +97,15 @@ impl CallerList {
         }
     }
 
+    /// The names as they are written; none where nothing is said.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Unsaid => Vec::new(),
+            Self::Any => vec![EVERY_CALLER],
+            Self::Named(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Whether nothing is said.
     pub fn is_unsaid(&self) -> bool {
         *self == Self::Unsaid

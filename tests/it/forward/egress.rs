@@ -4,6 +4,8 @@ mod table;
 
 use std::net::SocketAddr;
 
+use serde_json::json;
+
 use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client;
@@ -279,4 +281,33 @@ async fn an_upstream_that_leads_to_a_listener_of_this_process_is_a_loop_before_a
     }
     let connects = "sidebearer_upstream_connects_total{outcome=\"loop\",upstream=\"back\"}";
     assert_eq!(sidebearer.metric(connects).await, 5.0);
+}
+
+#[tokio::test]
+async fn the_status_shows_whose_requests_a_rule_decides_about() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "0123456789abcdef0123456789abcdef").unwrap();
+    let rule = |host: &str, lines: &str| {
+        format!("[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"pass\"\n{lines}\n")
+    };
+    let listener = format!(
+        "[[listeners]]\nname = \"way\"\naddress = \"{}\"\nkind = \"forward\"\ncallers = [\"*\"]\n\
+         [callers.billing]\nkey = {{ file = \"key\" }}\n",
+        any_port()
+    );
+    let rules = [
+        rule("a.example", "callers = [\"billing\"]"),
+        rule("b.example", "callers = [\"*\"]\nlisteners = [\"way\"]"),
+        rule("c.example", ""),
+    ];
+    let sidebearer = Sidebearer::start_in(dir, &(listener + &rules.concat()));
+    let shown = |host: &str, listeners: &[&str], callers: &[&str]| json!({ "hosts": [host], "listeners": listeners, "callers": callers, "action": "pass" });
+    assert_eq!(
+        sidebearer.status().await["egress"]["rules"],
+        json!([
+            shown("a.example", &[], &["billing"]),
+            shown("b.example", &["way"], &["*"]),
+            shown("c.example", &[], &[]),
+        ])
+    );
 }
