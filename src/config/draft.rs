@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::file_rules::FileUse;
-use super::otel::{self, WrittenTracing};
+use super::otel::{self, CollectorSource, WrittenTracing};
 use super::report::{Report, SourceSpan};
 use super::settings::{
     Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Interception, Kubernetes,
@@ -77,7 +77,7 @@ pub(super) struct Draft {
     /// What the file says of traces.
     pub(super) tracing: Defined<WrittenTracing>,
     /// What follows from that and from the environment.
-    pub(super) settled_tracing: Defined<Tracing>,
+    pub(super) settled_tracing: Option<(Tracing, CollectorSource)>,
 }
 
 /// Names of something that is defined elsewhere.
@@ -253,7 +253,7 @@ impl Draft {
             interception: first(self.interception).flatten(),
             callers: values(self.callers),
             audit: first(self.audit).flatten(),
-            tracing: first(self.settled_tracing),
+            tracing: self.settled_tracing.map(|(tracing, _)| tracing),
             kubernetes: first(self.kubernetes).flatten(),
             secret_variables: self.secret_variables,
         }

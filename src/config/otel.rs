@@ -37,8 +37,17 @@ pub(super) struct WrittenTracing {
     pub(super) batch_delay: Option<Duration>,
     pub(super) max_batch: Option<usize>,
     pub(super) max_queue: Option<usize>,
-    /// Whether an endpoint is written, a wrong one included.
-    pub(super) has_endpoint: bool,
+    /// Where an endpoint is written, a wrong one included.
+    pub(super) endpoint_place: Option<SourceSpan>,
+}
+
+/// Where the collector is named.
+#[derive(Debug)]
+pub(super) struct CollectorSource {
+    /// Of the file, all of it if the environment names the collector.
+    pub(super) place: SourceSpan,
+    /// The variable that says where it is, or that asks for one at the usual place.
+    pub(super) variable: Option<&'static str>,
 }
 
 /// What is said of the requests to the collector.
@@ -71,7 +80,7 @@ pub(super) fn settle(
     written: Option<(WrittenTracing, SourceSpan)>,
     report: &Report<'_>,
     get: impl Fn(&str) -> Option<String>,
-) -> Option<(Tracing, SourceSpan)> {
+) -> Option<(Tracing, CollectorSource)> {
     let is_written = written.is_some();
     let whole = SourceSpan {
         file: 0,
@@ -91,7 +100,17 @@ pub(super) fn settle(
         // What the standard has as its default.
         sampled = sampled.or(Some((1.0, true)));
     }
-    let exporter = if file.has_endpoint {
+    let source = match &file.endpoint_place {
+        Some(place) => CollectorSource {
+            place: place.clone(),
+            variable: None,
+        },
+        None => CollectorSource {
+            place: variables.place.clone(),
+            variable: Some(variables.naming_collector()),
+        },
+    };
+    let exporter = if file.endpoint_place.is_some() {
         file.exporter
     } else {
         let named = variables.exporter();
@@ -152,7 +171,7 @@ pub(super) fn settle(
         max_queue,
         tls: exporter.tls.unwrap_or_default(),
     };
-    Some((tracing, place))
+    Some((tracing, source))
 }
 
 /// The variables, as the specification of OpenTelemetry says what they mean.
@@ -163,6 +182,7 @@ struct OtelVariables<'a> {
 }
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
 const MAX_BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 const MAX_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -206,10 +226,10 @@ impl OtelVariables<'_> {
         if disabled.is_some_and(|disabled| disabled.trim().eq_ignore_ascii_case("true")) {
             return false;
         }
-        match self.get("OTEL_TRACES_EXPORTER") {
+        match self.get(EXPORTER) {
             None => self.get(ENDPOINT).or(self.get(TRACES_ENDPOINT)).is_some(),
             Some(_) => self
-                .parse("OTEL_TRACES_EXPORTER", |text| match text {
+                .parse(EXPORTER, |text| match text {
                     "otlp" => Ok(true),
                     "none" => Ok(false),
                     _ => Err("expected \"otlp\" or \"none\"".into()),
@@ -218,17 +238,23 @@ impl OtelVariables<'_> {
         }
     }
 
+    /// The one that says where the collector is. One for traces alone wins.
+    fn naming_collector(&self) -> &'static str {
+        let mut names = [TRACES_ENDPOINT, ENDPOINT].into_iter();
+        let named = names.find(|name| self.get(name).is_some());
+        named.unwrap_or(EXPORTER)
+    }
+
     fn exporter(&self) -> WrittenExporter {
         self.parse_exporter("PROTOCOL", |text| match text {
             "http/protobuf" => Ok(()),
             _ => Err("expected \"http/protobuf\": no other protocol of OTLP is spoken here".into()),
         });
-        let endpoint = if self.get(TRACES_ENDPOINT).is_some() {
-            self.parse(TRACES_ENDPOINT, |text| http_url(text, false))
-        } else {
-            self.parse(ENDPOINT, |text| {
+        let endpoint = match self.naming_collector() {
+            TRACES_ENDPOINT => self.parse(TRACES_ENDPOINT, |text| http_url(text, false)),
+            _ => self.parse(ENDPOINT, |text| {
                 http_url(text, false).map(|url| traces_path(&url))
-            })
+            }),
         };
         // They are for connections with TLS alone, says the standard.
         let is_plain = endpoint.as_ref().is_none_or(|url| url.scheme() == "http");

@@ -64,13 +64,12 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         let who = ("the API server of ", "[kubernetes]".to_owned());
         reaches(who, url, choice, place);
     }
-    if let Some((tracing, place)) = &draft.settled_tracing {
-        own.check_url(
-            "the collector of [tracing]",
-            &tracing.endpoint,
-            place,
-            report,
-        );
+    if let Some((tracing, source)) = &draft.settled_tracing {
+        let who = match source.variable {
+            Some(variable) => format!("the collector of the variable {variable}"),
+            None => "the collector of [tracing]".to_owned(),
+        };
+        own.check_url(&who, &tracing.endpoint, &source.place, report);
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> WrittenTraci
         batch_delay: section.read_written(&TRACING.batch_delay),
         max_batch: section.read_written(&TRACING.max_batch),
         max_queue: section.read_written(&TRACING.max_queue),
-        has_endpoint: section.has(&TRACING.endpoint),
+        endpoint_place: section
+            .has(&TRACING.endpoint)
+            .then(|| section.place_written(&TRACING.endpoint)),
     }
 }
