@@ -6,9 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use serde_json::{Value, json};
-use sidebearer::caller::token::{NetworkEndpoints, TokenVerifier, Verification, VerifierContext};
+use sidebearer::caller::token::{
+    NetworkEndpoints, TokenCallers, TokenVerifier, Verification, VerifierContext,
+};
 use sidebearer::caller::{Callers, PresentedSecret};
-use sidebearer::config::{self, Caller, CallerToken, IssuerKeys, Limits, ProxyChoice};
+use sidebearer::config::{self, Caller, CallerToken, IssuerKeys, Limits, ProxyChoice, TokenIssuer};
 use sidebearer::jose::{Algorithm, JwsHeader, KeySet, SigningKey, UnverifiedJwt, sign};
 use sidebearer::metrics::Metrics;
 use sidebearer::token::SystemClock;
@@ -61,16 +63,19 @@ fn token(key: &SigningKey, subject: &str) -> String {
 fn verifier(key: &SigningKey, callers: usize) -> (Runtime, TokenVerifier) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), set(key).to_string()).expect("it is written");
+    let issuer = Arc::new(TokenIssuer {
+        name: "https://login.example.com".to_owned(),
+        keys: IssuerKeys::File(file.path().into()),
+    });
     let caller = |n: usize| Caller {
         name: format!("caller-{n}"),
         spiffe_id: None,
         certificate_name: None,
         service_account: None,
         token: Some(Box::new(CallerToken {
-            issuer: "https://login.example.com".to_owned(),
-            audience: "sidebearer".to_owned(),
-            claims: BTreeMap::from([("sub".to_owned(), format!("caller-{n}"))]),
-            keys: IssuerKeys::File(file.path().into()),
+            issuer: Arc::clone(&issuer),
+            audience: "sidebearer".into(),
+            claims: [("sub".into(), format!("caller-{n}").into())].into(),
         })),
         user: None,
         key: None,
@@ -91,7 +96,11 @@ fn verifier(key: &SigningKey, callers: usize) -> (Runtime, TokenVerifier) {
             endpoints: &endpoints,
             proxy: &endpoints.proxy,
         };
-        let verifier = TokenVerifier::build(&named, None, None, &context);
+        let of = TokenCallers {
+            callers: &named,
+            kubernetes: None,
+        };
+        let verifier = TokenVerifier::build(of, None, &context);
         for source in verifier.sources_not_in(&TokenVerifier::default()) {
             source.wait_for_first_attempt().await;
         }

@@ -123,6 +123,7 @@ pub async fn bind_with(
         files: mut watched,
         fingerprint,
     } = loaded;
+    let warnings = warnings.brief();
     // Else what is built next lies between what reading has left, which is then never given back.
     process::give_back_memory();
     files::set_timeout(config.server.file_timeout);

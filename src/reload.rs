@@ -253,7 +253,7 @@ impl Reloader {
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
-                last.succeed(warnings.clone());
+                last.succeed(warnings.brief());
             }
             Err(refused) if refused.are_passing() => {
                 tracing::error!(
@@ -262,7 +262,7 @@ impl Reloader {
                     self.snapshots.load().config.server.reload_retry_interval,
                     refused.to_string().trim_end(),
                 );
-                last.refuse(refused.clone());
+                last.refuse(refused.brief());
             }
             Err(refused) => {
                 tracing::error!(
@@ -270,7 +270,7 @@ impl Reloader {
                     "configuration refused, the last good one keeps serving:\n{}",
                     refused.to_string().trim_end(),
                 );
-                last.refuse(refused.clone());
+                last.refuse(refused.brief());
             }
         }
     }
@@ -313,7 +313,8 @@ impl Reloader {
         // From before anything is built from them. If it comes to nothing they stay watched: the
         // cure may be a change of theirs.
         let both = files.iter().cloned().chain(old.config.named_files());
-        self.watcher.watch(both.collect()).await;
+        let both: BTreeSet<_> = both.collect();
+        self.watcher.watch(both.into_iter().collect()).await;
         let mut pending = self
             .sockets
             .bind(&config)

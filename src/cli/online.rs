@@ -10,7 +10,7 @@ use super::output::{CommandError, print_note};
 use super::probe::{self, ProbeTarget};
 use super::terminal::{self, waiting};
 use crate::address::OwnSockets;
-use crate::caller::token::{KeyEndpoint, KeySource, NetworkEndpoints, key_endpoints};
+use crate::caller::token::{KeyEndpoint, KeySource, NetworkEndpoints, TokenCallers, key_endpoints};
 use crate::config::{AuthorizationServer, Config, Credential, EVERY_CALLER, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
@@ -61,7 +61,7 @@ pub(super) async fn try_out(config: &Config, tries: &[ProbeTarget]) -> Result<()
         proxy: config.egress.proxy.clone(),
         own_sockets: own_sockets(config),
     };
-    for (name, keys) in key_endpoints(&config.callers, config.kubernetes.as_ref(), &endpoints) {
+    for (name, keys) in key_endpoints(TokenCallers::of(config), &endpoints) {
         let what = format!("keys of {name}: waiting for the issuer");
         let read = waiting(what, read_keys(&name, &*keys)).await;
         report("keys of", &name, read);

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::files::Shortage;
 
+/// How many findings a process keeps, which has told them all in its log.
+const MOST_KEPT: usize = 100;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,6 +123,21 @@ impl Diagnostics {
         Self(errors.cloned().collect())
     }
 
+    /// What a process keeps of them and shows again: the first hundred, and how many more there were.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let (kept, others) = self.0.split_at(self.0.len().min(MOST_KEPT));
+        let more = others.first().map(|first| Diagnostic {
+            severity: first.severity,
+            ..Diagnostic::of_file(
+                Path::new(&first.file),
+                format!("{} more are not shown here", others.len()),
+                "see the log, or run `sidebearer check`".to_owned(),
+            )
+        });
+        Self(kept.iter().cloned().chain(more).collect())
+    }
+
     /// The findings in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
@@ -180,5 +198,28 @@ impl fmt::Display for Severity {
             Self::Error => "error",
             Self::Warning => "warning",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_findings_the_first_hundred_are_kept_and_the_others_counted() {
+        let found = |count: usize| {
+            let one =
+                |n| Diagnostic::of_file(Path::new("a.toml"), format!("mistake {n}"), String::new());
+            Diagnostics((0..count).map(one).collect())
+        };
+        assert_eq!(found(0).brief(), found(0));
+        assert_eq!(found(MOST_KEPT).brief(), found(MOST_KEPT));
+        let brief = found(10_000).brief();
+        assert_eq!(brief.0[..MOST_KEPT], found(MOST_KEPT).0);
+        let [more] = &brief.0[MOST_KEPT..] else {
+            panic!("{brief}")
+        };
+        assert_eq!(more.message, "9900 more are not shown here");
+        assert_eq!(more.severity, Severity::Error);
     }
 }

@@ -1,7 +1,8 @@
 //! What has been read of the files so far.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -11,7 +12,7 @@ use super::report::{Report, SourceSpan};
 use super::settings::{
     Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Interception, Kubernetes,
     Limits, ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Secret, Server,
-    Tracing, Upstream,
+    TokenIssuer, Tracing, Upstream,
 };
 use super::value::Value;
 
@@ -53,6 +54,8 @@ pub(super) struct Draft {
     pub(super) secret_variables: BTreeSet<String>,
     /// What each caller holds as its keys now.
     pub(super) caller_keys: Vec<(String, Secret)>,
+    /// The issuers of the tokens of callers.
+    token_issuers: HashSet<Arc<TokenIssuer>>,
     /// What `[callers."*"]` says.
     pub(super) caller_limits: Defined<Limits>,
     pub(super) references: References,
@@ -157,6 +160,16 @@ impl Draft {
         if report.errors() > before {
             self.mistaken.insert(tables);
         }
+    }
+
+    /// The same issuer for all callers that name it alike.
+    pub(super) fn shared_issuer(&mut self, issuer: TokenIssuer) -> Arc<TokenIssuer> {
+        if let Some(known) = self.token_issuers.get(&issuer) {
+            return Arc::clone(known);
+        }
+        let issuer = Arc::new(issuer);
+        self.token_issuers.insert(Arc::clone(&issuer));
+        issuer
     }
 
     /// Callers without mistakes, and where they are.

@@ -59,7 +59,7 @@ pub use settings::{
     LogFormat, NamedFile, NoProxy, OperatorListener, Propagators, ProxyAuthorization, ProxyChoice,
     ProxyScheme, Redact, RedirectedEgress, Redirection, Refresh, RetryPauses, Route, Sampler,
     Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, ServiceAccount,
-    SpiffePattern, Tls, Tracing, Upstream,
+    SpiffePattern, Tls, TokenIssuer, Tracing, Upstream,
 };
 pub use tls_files::dns_names;
 pub use unused_proxy::unused_proxy;

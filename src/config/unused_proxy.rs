@@ -48,8 +48,8 @@ fn for_egress(config: &Config, variables: &ProxyVariables) -> Option<&'static st
     }
     let tokens = config.callers.values();
     let tokens = tokens.filter_map(|caller| caller.token.as_deref());
-    let discovered = tokens.filter(|token| matches!(token.keys, IssuerKeys::Discovery(_)));
-    let issuers = discovered.filter_map(|token| Url::parse(&token.issuer).ok());
+    let discovered = tokens.filter(|token| matches!(token.issuer.keys, IssuerKeys::Discovery(_)));
+    let issuers = discovered.filter_map(|token| Url::parse(&token.issuer.name).ok());
     // The API server that the environment of a pod names is never reached through a proxy.
     let kubernetes = config.kubernetes.as_ref();
     let api_server = kubernetes.and_then(|kubernetes| kubernetes.api_server.clone());

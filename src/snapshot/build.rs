@@ -14,7 +14,7 @@ use super::{
 };
 use crate::address::OwnSockets;
 use crate::audit::Auditing;
-use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
+use crate::caller::token::{NetworkEndpoints, TokenCallers, TokenVerifier, VerifierContext};
 use crate::caller::{CallerIndex, Callers};
 use crate::config::{self, Config, Enforcement};
 use crate::egress::EgressPolicy;
@@ -326,8 +326,8 @@ impl Builder {
             endpoints: &endpoints,
             proxy: &config.egress.proxy,
         };
-        let old = old.map(|old| &old.caller_tokens);
-        TokenVerifier::build(&config.callers, config.kubernetes.as_ref(), old, &context)
+        let old = old.map(|old| (&old.caller_tokens, TokenCallers::of(&old.config)));
+        TokenVerifier::build(TokenCallers::of(config), old, &context)
     }
 
     fn begin_metrics(&self, config: &Config, egress: &EgressPolicy) {

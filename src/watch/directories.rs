@@ -27,9 +27,11 @@ impl PathDependencies {
         for path in paths {
             let named = path.to_owned();
             let found = files::run_within_timeout(path, move || Ok(lead_through(&named)));
-            let mut found = found.unwrap_or_default();
-            all.directories.append(&mut found.directories);
-            all.entries.append(&mut found.entries);
+            let found = found.unwrap_or_default();
+            // Not by `append`, which would build the whole set anew for each path. Copies, since what another thread has
+            // made lies in memory of its own, most of which would stay for the little that is kept.
+            all.directories.extend(found.directories.iter().cloned());
+            all.entries.extend(found.entries.iter().cloned());
         }
         all
     }

@@ -167,21 +167,17 @@ async fn what_reading_a_configuration_takes_is_given_back() {
     }
 }
 
-#[tokio::test]
-async fn a_route_takes_less_than_600_bytes_also_after_reloads() {
-    const ROUTES: usize = 10_000;
-    let api = server::serve(None, |_| async { response(200, "ok") });
-    let with_routes = |count: usize| {
-        let route = |n| format!("[[routes]]\npath = \"/team/{n:06}\"\nupstream = \"api\"\n");
-        config("", api, &(0..count).map(route).collect::<String>())
-    };
-    let small = Process::start(&with_routes(1)).await;
-    let large = Process::start(&with_routes(ROUTES)).await;
+/// How many callers or routes are so many that what each takes shows.
+const MANY: usize = 10_000;
+
+/// What each of [`MANY`] takes in memory, at the start and after reloads. `start` runs a process with so many.
+async fn each_takes_less_than(bytes: usize, start: impl AsyncFn(usize) -> Process) {
+    let (small, large) = (start(1).await, start(MANY).await);
     for reloads in 0..3 {
         eventually("what else it took is given back", async || {
             let base = small.memory(Memory::Anonymous);
             let more = large.memory(Memory::Anonymous).saturating_sub(base);
-            more * 1024 / ROUTES < 600
+            more * 1024 / MANY < bytes
         })
         .await;
         for process in [&small, &large] {
@@ -192,4 +188,55 @@ async fn a_route_takes_less_than_600_bytes_also_after_reloads() {
             .await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_route_takes_less_than_600_bytes_also_after_reloads() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    each_takes_less_than(600, async |count| {
+        let route = |n| format!("[[routes]]\npath = \"/team/{n:06}\"\nupstream = \"api\"\n");
+        Process::start(&config("", api, &(0..count).map(route).collect::<String>())).await
+    })
+    .await;
+}
+
+/// Callers of whom each is known by what `means` says of its number.
+async fn a_caller_takes_little(means: impl Fn(usize) -> String) {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    each_takes_less_than(1000, async |count| {
+        let caller = |n| format!("[callers.caller-{n}]\n{}\n", means(n));
+        let callers: String = (0..count).map(caller).collect();
+        let listener = "upstream = \"api\"\n";
+        let listed = format!("{listener}callers = [\"*\"]\n");
+        let config = config("", api, &callers);
+        Process::start(&config.replace(listener, &listed)).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_by_token_takes_less_than_1000_bytes_also_after_reloads() {
+    a_caller_takes_little(|n| {
+        format!(
+            "token = {{ issuer = \"http://127.0.0.1:1/realms/main\", audience = \"sidebearer\", \
+             claims = {{ sub = \"team-{n}\" }} }}"
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_by_certificate_takes_less_than_1000_bytes_also_after_reloads() {
+    a_caller_takes_little(|n| format!("certificate_name = \"team-{n}.example.org\"")).await;
+}
+
+#[tokio::test]
+async fn a_caller_by_spiffe_id_takes_less_than_1000_bytes_also_after_reloads() {
+    a_caller_takes_little(|n| format!("spiffe_id = \"spiffe://example.org/ns/team-{n}/sa/app\""))
+        .await;
+}
+
+#[tokio::test]
+async fn a_caller_by_user_takes_less_than_1000_bytes_also_after_reloads() {
+    a_caller_takes_little(|n| format!("user = {}", 1000 + n)).await;
 }

@@ -70,17 +70,14 @@ impl<'a> Claims<'a> {
         items.iter().filter_map(Value::as_str)
     }
 
-    /// The namespace and the name of the service account in Kubernetes that it is a token of. `sub` has to say the
-    /// same as what is under `kubernetes.io`.
-    pub(super) fn service_account(self) -> Option<(&'a str, &'a str)> {
+    /// The service account in Kubernetes that it is a token of, as `NAMESPACE:NAME`. `sub` has to say the same as what
+    /// is under `kubernetes.io`.
+    pub(super) fn service_account(self) -> Option<&'a str> {
         let about = self.0.get("kubernetes.io")?;
         let namespace = about.get("namespace")?.as_str()?;
         let name = about.get("serviceaccount")?.get("name")?.as_str()?;
-        let subject = self
-            .subject()?
-            .strip_prefix("system:serviceaccount:")?
-            .split_once(':')?;
-        (subject == (namespace, name)).then_some(subject)
+        let account = self.subject()?.strip_prefix("system:serviceaccount:")?;
+        (account.split_once(':')? == (namespace, name)).then_some(account)
     }
 
     fn text(self, name: &str) -> Option<&'a str> {
@@ -185,7 +182,7 @@ mod tests {
         let account = |claims: Value| {
             let members = claims.as_object().unwrap();
             let account = Claims(members).service_account();
-            account.map(|(namespace, name)| format!("{namespace}/{name}"))
+            account.map(str::to_owned)
         };
         let about = |namespace: &str, name: &str| {
             json!({
@@ -194,7 +191,7 @@ mod tests {
             })
         };
         let good = json!({ "sub": "system:serviceaccount:billing:app", "kubernetes.io": about("billing", "app") });
-        assert_eq!(account(good).as_deref(), Some("billing/app"));
+        assert_eq!(account(good).as_deref(), Some("billing:app"));
         for bad in [
             json!({ "sub": "system:serviceaccount:billing:app" }),
             json!({ "kubernetes.io": about("billing", "app") }),

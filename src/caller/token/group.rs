@@ -6,34 +6,37 @@ use std::sync::Arc;
 use super::endpoints::TokenEndpoints;
 use super::keys::{KeyEndpoint, KeySource};
 use super::reviews::Reviews;
-use super::rules::{AccountRules, Rules, TokenRules};
+use super::rules::{AccountRules, Rules};
 use crate::caller::CallerIndex;
-use crate::config::{Caller, CallerToken, IssuerKeys, Kubernetes, ServiceAccount};
+use crate::config::{Caller, CallerToken, Kubernetes, ServiceAccount, TokenIssuer};
 use crate::metrics::Metrics;
 use crate::token::Clock;
 
 /// The callers that the tokens of one issuer tell.
 pub(super) struct Group {
-    pub(super) definition: GroupDefinition,
+    /// The issuer of its tokens, as far as the configuration names it.
+    pub(super) named_issuer: Option<String>,
     pub(super) keys: Arc<KeySource>,
     pub(super) rules: Rules,
     /// Whether the API server is asked too.
     pub(super) reviews: Option<Arc<Reviews>>,
 }
 
-/// What a group was made from: the same one is the same group, under whatever indices.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum GroupDefinition {
+/// What a group is made from, as the configuration has it: the same one is the same group, under whatever indices.
+#[derive(Debug, PartialEq)]
+pub(super) enum GroupDefinition<'c> {
     Tokens {
-        issuer: String,
-        keys: IssuerKeys,
-        callers: Vec<(String, CallerToken)>,
+        issuer: &'c TokenIssuer,
+        callers: Vec<(&'c str, &'c CallerToken)>,
     },
     ServiceAccounts {
-        kubernetes: Kubernetes,
-        callers: Vec<(String, ServiceAccount)>,
+        kubernetes: &'c Kubernetes,
+        callers: Vec<(&'c str, &'c ServiceAccount)>,
     },
 }
+
+/// A group of before, and what it was made from.
+pub(super) type OldGroup<'o> = (&'o GroupDefinition<'o>, &'o Group);
 
 /// What groups are built with.
 pub(super) struct GroupContext<'a> {
@@ -50,45 +53,40 @@ impl Group {
     /// The issuer of its tokens, as far as it is known.
     pub(super) fn issuer(&self) -> Option<String> {
         let named = self.keys.current().map(|keys| keys.issuer.clone());
-        named.or_else(|| self.definition.issuer().map(str::to_owned))
+        named.or_else(|| self.named_issuer.clone())
     }
 }
 
-impl GroupDefinition {
+impl<'c> GroupDefinition<'c> {
     /// Those of a configuration.
     pub(super) fn all(
-        callers: &BTreeMap<String, Caller>,
-        kubernetes: Option<&Kubernetes>,
+        callers: &'c BTreeMap<String, Caller>,
+        kubernetes: Option<&'c Kubernetes>,
     ) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for (name, caller) in callers {
             let Some(token) = &caller.token else { continue };
             let own = |group: &mut Self| match group {
-                Self::Tokens {
-                    issuer,
-                    keys,
-                    callers,
-                } if *issuer == token.issuer && *keys == token.keys => {
-                    callers.push((name.clone(), CallerToken::clone(token)));
+                Self::Tokens { issuer, callers } if **issuer == *token.issuer => {
+                    callers.push((name, token));
                     true
                 }
                 _ => false,
             };
             if !groups.iter_mut().any(own) {
                 groups.push(Self::Tokens {
-                    issuer: token.issuer.clone(),
-                    keys: token.keys.clone(),
-                    callers: vec![(name.clone(), CallerToken::clone(token))],
+                    issuer: &token.issuer,
+                    callers: vec![(name, token)],
                 });
             }
         }
         let accounts = callers
             .iter()
-            .filter_map(|(name, caller)| Some((name.clone(), caller.service_account.clone()?)));
+            .filter_map(|(name, caller)| Some((&**name, caller.service_account.as_ref()?)));
         let accounts: Vec<_> = accounts.collect();
         if let Some(kubernetes) = kubernetes.filter(|_| !accounts.is_empty()) {
             groups.push(Self::ServiceAccounts {
-                kubernetes: kubernetes.clone(),
+                kubernetes,
                 callers: accounts,
             });
         }
@@ -96,15 +94,15 @@ impl GroupDefinition {
     }
 
     /// The issuer of its tokens, as far as the configuration names it.
-    pub(super) fn issuer(&self) -> Option<&str> {
+    fn issuer(&self) -> Option<&'c str> {
         match self {
-            Self::Tokens { issuer, .. } => Some(issuer),
+            Self::Tokens { issuer, .. } => Some(&issuer.name),
             Self::ServiceAccounts { kubernetes, .. } => kubernetes.issuer.as_deref(),
         }
     }
 
     /// The name of its keys, for operators.
-    fn name(&self) -> &str {
+    fn name(&self) -> &'c str {
         self.issuer().unwrap_or("kubernetes")
     }
 
@@ -112,28 +110,23 @@ impl GroupDefinition {
     pub(super) fn key_endpoint(
         &self,
         endpoints: &dyn TokenEndpoints,
-    ) -> (&str, Arc<dyn KeyEndpoint>) {
+    ) -> (&'c str, Arc<dyn KeyEndpoint>) {
         let endpoint = match self {
-            Self::Tokens { issuer, keys, .. } => endpoints.issuer_keys(issuer, keys),
+            Self::Tokens { issuer, .. } => endpoints.issuer_keys(&issuer.name, &issuer.keys),
             Self::ServiceAccounts { kubernetes, .. } => endpoints.account_keys(kubernetes),
         };
         (self.name(), endpoint)
     }
 
     /// Whether both have the same keys.
-    fn has_keys_of(&self, other: &Self) -> bool {
+    fn has_keys_of(&self, other: &GroupDefinition<'_>) -> bool {
         match (self, other) {
-            (
-                Self::Tokens { issuer, keys, .. },
-                Self::Tokens {
-                    issuer: other_issuer,
-                    keys: other_keys,
-                    ..
-                },
-            ) => issuer == other_issuer && keys == other_keys,
+            (Self::Tokens { issuer, .. }, GroupDefinition::Tokens { issuer: other, .. }) => {
+                **issuer == **other
+            }
             (
                 Self::ServiceAccounts { kubernetes, .. },
-                Self::ServiceAccounts {
+                GroupDefinition::ServiceAccounts {
                     kubernetes: other, ..
                 },
             ) => {
@@ -154,24 +147,24 @@ impl GroupDefinition {
     }
 
     /// Whether both have the same reviews.
-    fn has_reviews_of(&self, other: &Self) -> bool {
+    fn has_reviews_of(&self, other: &GroupDefinition<'_>) -> bool {
         match (self, other) {
             (
                 Self::ServiceAccounts { kubernetes, .. },
-                Self::ServiceAccounts {
+                GroupDefinition::ServiceAccounts {
                     kubernetes: other, ..
                 },
-            ) => kubernetes == other,
+            ) => **kubernetes == **other,
             _ => false,
         }
     }
 
     /// Builds it, with the keys and reviews that one of the groups of before has.
-    pub(super) fn build(self, old: &[Group], context: &GroupContext<'_>) -> Group {
+    pub(super) fn build(&self, old: &[OldGroup<'_>], context: &GroupContext<'_>) -> Group {
         let kept = old
             .iter()
-            .find(|old| old.definition.has_keys_of(&self))
-            .map(|old| Arc::clone(&old.keys));
+            .find(|(definition, _)| self.has_keys_of(definition))
+            .map(|(_, old)| Arc::clone(&old.keys));
         // A reload says that something has changed, files for one.
         kept.iter().for_each(|keys| keys.look_again());
         let keys = kept.unwrap_or_else(|| {
@@ -181,10 +174,10 @@ impl GroupDefinition {
         });
         let reviews = old
             .iter()
-            .find(|old| old.definition.has_reviews_of(&self))
-            .and_then(|old| old.reviews.clone());
+            .find(|(definition, _)| self.has_reviews_of(definition))
+            .and_then(|(_, old)| old.reviews.clone());
         let reviews = reviews.or_else(|| {
-            let Self::ServiceAccounts { kubernetes, .. } = &self else {
+            let Self::ServiceAccounts { kubernetes, .. } = self else {
                 return None;
             };
             let start = || {
@@ -200,8 +193,8 @@ impl GroupDefinition {
             kubernetes.review.then(start)
         });
         Group {
+            named_issuer: self.issuer().map(str::to_owned),
             rules: self.rules(context.callers),
-            definition: self,
             keys,
             reviews,
         }
@@ -210,16 +203,12 @@ impl GroupDefinition {
     fn rules(&self, all: &BTreeMap<String, Caller>) -> Rules {
         let names = all.keys().map(String::as_str);
         let indices: HashMap<&str, CallerIndex> = names.zip(0..).collect();
-        let index = |name: &String| indices.get(name.as_str()).copied();
+        let index = |name: &str| indices.get(name).copied();
         match self {
             Self::Tokens { callers, .. } => {
-                let mut rules = TokenRules::default();
-                for (name, token) in callers {
-                    index(name)
-                        .into_iter()
-                        .for_each(|at| rules.add(at, token.clone()));
-                }
-                Rules::Tokens(rules)
+                let callers = callers.iter();
+                let indexed = callers.filter_map(|(name, token)| Some((index(name)?, *token)));
+                Rules::Tokens(indexed.collect())
             }
             Self::ServiceAccounts {
                 kubernetes,

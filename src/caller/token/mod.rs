@@ -26,14 +26,15 @@ mod table;
 mod verification;
 mod verifier;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Caller, Kubernetes, ProxyChoice};
+use super::CallerIndex;
+use crate::config::{Caller, Config, Kubernetes, ProxyChoice};
 use crate::jose::UnverifiedJwt;
 use crate::metrics::Metrics;
 use crate::token::Clock;
@@ -55,6 +56,29 @@ pub fn end_of(token: &str) -> Option<Duration> {
 /// Tells callers by the tokens that they present. One for each snapshot; the default one knows nobody.
 #[derive(Clone, Default)]
 pub struct TokenVerifier(Option<Arc<Verifier>>);
+
+/// What a configuration says of the callers that tokens tell.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenCallers<'c> {
+    /// All callers, whose order gives them their indices.
+    pub callers: &'c BTreeMap<String, Caller>,
+    /// How tokens of service accounts are checked.
+    pub kubernetes: Option<&'c Kubernetes>,
+}
+
+impl<'c> TokenCallers<'c> {
+    /// Those of a configuration.
+    pub fn of(config: &'c Config) -> Self {
+        Self {
+            callers: &config.callers,
+            kubernetes: config.kubernetes.as_ref(),
+        }
+    }
+
+    fn groups(self) -> Vec<GroupDefinition<'c>> {
+        GroupDefinition::all(self.callers, self.kubernetes)
+    }
+}
 
 /// What a [`TokenVerifier`] is built with.
 pub struct VerifierContext<'a> {
@@ -84,21 +108,24 @@ const MOST_VERDICTS: usize = 64 * 1024;
 
 impl TokenVerifier {
     /// Builds it, and begins to read keys on the current runtime. What `old` has of issuers that did not change is
-    /// taken over: their keys, and what is known of their tokens.
+    /// taken over: their keys, and what is known of their tokens. It comes with the callers that it was built for.
     pub fn build(
-        callers: &BTreeMap<String, Caller>,
-        kubernetes: Option<&Kubernetes>,
-        old: Option<&Self>,
+        of: TokenCallers<'_>,
+        old: Option<(&Self, TokenCallers<'_>)>,
         context: &VerifierContext<'_>,
     ) -> Self {
-        let definitions = GroupDefinition::all(callers, kubernetes);
+        let definitions = of.groups();
         if definitions.is_empty() {
             return Self::default();
         }
-        let old = old.and_then(|old| old.0.as_ref());
-        let old = old.filter(|old| old.proxy == *context.proxy);
-        let names: Vec<_> = callers.keys().cloned().collect();
-        if let Some(old) = old.filter(|old| old.names == names && old.has(&definitions)) {
+        let callers = of.callers;
+        let old = old.and_then(|(old, before)| Some((old.0.as_ref()?, before)));
+        let old = old.filter(|(old, _)| old.proxy == *context.proxy);
+        let old_definitions = old.map_or_else(Vec::new, |(_, before)| before.groups());
+        if let Some((old, before)) = old
+            && before.callers.keys().eq(callers.keys())
+            && old_definitions == definitions
+        {
             old.groups.iter().for_each(|group| group.keys.look_again());
             return Self(Some(Arc::clone(old)));
         }
@@ -110,17 +137,23 @@ impl TokenVerifier {
             callers,
             places,
         };
-        let known = old.map_or(&[][..], |old| &old.groups);
-        let build = |definition: GroupDefinition| definition.build(known, &with);
+        let old_groups = old.map_or(&[][..], |(old, _)| &old.groups);
+        let known: Vec<_> = old_definitions.iter().zip(old_groups).collect();
+        let groups = definitions.iter();
         let verifier = Verifier::new(
-            definitions.into_iter().map(build).collect(),
-            names,
+            groups.map(|group| group.build(&known, &with)).collect(),
             context.proxy.clone(),
             places,
             Arc::clone(&context.clock),
         );
-        if let Some(old) = old {
-            verifier.take_over(old);
+        if let Some((old, before)) = old {
+            let was = |group| old_definitions.iter().position(|known| known == group);
+            let same: Vec<_> = definitions.iter().map(was).collect();
+            let names = callers.keys().map(String::as_str);
+            let indices: HashMap<&str, CallerIndex> = names.zip(0..).collect();
+            let now = |name: &String| indices.get(name.as_str()).copied();
+            let moved: Vec<_> = before.callers.keys().map(now).collect();
+            verifier.take_over(old, &same, &moved);
         }
         Self(Some(Arc::new(verifier)))
     }
@@ -189,16 +222,14 @@ impl TokenVerifier {
 /// Where the keys are of each issuer whose tokens tell callers, and of the API server of Kubernetes; with the name of
 /// each, for operators.
 pub fn key_endpoints(
-    callers: &BTreeMap<String, Caller>,
-    kubernetes: Option<&Kubernetes>,
+    of: TokenCallers<'_>,
     endpoints: &dyn TokenEndpoints,
 ) -> Vec<(String, Arc<dyn KeyEndpoint>)> {
-    let named = |definition: GroupDefinition| {
+    let named = |definition: GroupDefinition<'_>| {
         let (name, endpoint) = definition.key_endpoint(endpoints);
         (name.to_owned(), endpoint)
     };
-    let definitions = GroupDefinition::all(callers, kubernetes);
-    definitions.into_iter().map(named).collect()
+    of.groups().into_iter().map(named).collect()
 }
 
 impl fmt::Debug for TokenVerifier {

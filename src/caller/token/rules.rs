@@ -1,6 +1,9 @@
 //! Which caller the claims of one issuer's tokens are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::claims::Claims;
 use crate::caller::{CallerIndex, IdentificationMeans, Identified};
@@ -32,19 +35,31 @@ pub(super) enum Rules {
     ServiceAccounts(AccountRules),
 }
 
+/// Rules by the value of a claim, which mostly tells one caller.
+type RulesByValue = HashMap<Box<str>, SmallVec<[TokenRule; 1]>>;
+
 #[derive(Debug, Default)]
 pub(super) struct TokenRules {
-    rules: Vec<(CallerIndex, CallerToken)>,
     /// By one claim that each needs, and its value.
-    by_claim: BTreeMap<String, HashMap<String, Vec<usize>>>,
+    by_claim: BTreeMap<Box<str>, RulesByValue>,
     /// Those that need no claim but the audience.
-    without_claims: Vec<usize>,
+    without_claims: Vec<TokenRule>,
+}
+
+/// What is needed of a token beyond the claim by which the rule is found.
+#[derive(Debug)]
+struct TokenRule {
+    caller: CallerIndex,
+    /// One for all rules with the same audience.
+    audience: Arc<str>,
+    claims: Box<[(Box<str>, Box<str>)]>,
 }
 
 #[derive(Debug)]
 pub(super) struct AccountRules {
     audience: String,
-    callers: HashMap<String, HashMap<String, Owner>>,
+    /// By `NAMESPACE:NAME`.
+    callers: HashMap<Box<str>, Owner>,
 }
 
 impl Rules {
@@ -64,39 +79,51 @@ impl Rules {
     }
 }
 
-impl TokenRules {
-    pub(super) fn add(&mut self, caller: CallerIndex, token: CallerToken) {
-        let at = self.rules.len();
-        // Of all claims the subject tells the callers apart best.
-        let subject = token.claims.get_key_value("sub");
-        match subject.or_else(|| token.claims.first_key_value()) {
-            Some((name, value)) => {
-                let by_value = self.by_claim.entry(name.clone()).or_default();
-                by_value.entry(value.clone()).or_default().push(at);
+impl<'c> FromIterator<(CallerIndex, &'c CallerToken)> for TokenRules {
+    fn from_iter<I: IntoIterator<Item = (CallerIndex, &'c CallerToken)>>(callers: I) -> Self {
+        let mut rules = Self::default();
+        let mut audiences = BTreeSet::new();
+        for (caller, token) in callers {
+            let audience = match audiences.get(&*token.audience) {
+                Some(known) => Arc::clone(known),
+                None => Arc::from(&*token.audience),
+            };
+            audiences.insert(Arc::clone(&audience));
+            // Of all claims the subject tells the callers apart best.
+            let is_subject = |(name, _): &(Box<str>, Box<str>)| **name == *"sub";
+            let found_by = token.claims.iter().position(is_subject).unwrap_or(0);
+            let others = token.claims.iter().enumerate();
+            let others = others.filter(|(at, _)| *at != found_by);
+            let rule = TokenRule {
+                caller,
+                audience,
+                claims: others.map(|(_, claim)| claim.clone()).collect(),
+            };
+            match token.claims.get(found_by) {
+                Some((name, value)) => {
+                    let by_value = rules.by_claim.entry(name.clone()).or_default();
+                    by_value.entry(value.clone()).or_default().push(rule);
+                }
+                None => rules.without_claims.push(rule),
             }
-            None => self.without_claims.push(at),
         }
-        self.rules.push((caller, token));
+        rules
     }
+}
 
+impl TokenRules {
     fn owner(&self, claims: Claims<'_>) -> Owner {
         let with_claim = self.by_claim.iter().flat_map(|(name, by_value)| {
             let values = claims.texts(name);
             values.filter_map(|value| by_value.get(value)).flatten()
         });
-        let fitting = self
-            .without_claims
-            .iter()
-            .chain(with_claim)
-            .map(|at| &self.rules[*at])
-            .filter(|(_, token)| {
-                let mut required = token.claims.iter();
-                claims.is_for(&token.audience)
-                    && required.all(|(name, value)| claims.has(name, value))
-            });
-        fitting.fold(Owner::Nobody, |owner, (caller, _)| {
+        let fitting = self.without_claims.iter().chain(with_claim).filter(|rule| {
+            let mut required = rule.claims.iter();
+            claims.is_for(&rule.audience) && required.all(|(name, value)| claims.has(name, value))
+        });
+        fitting.fold(Owner::Nobody, |owner, rule| {
             owner.or(Owner::One(Identified {
-                caller: *caller,
+                caller: rule.caller,
                 means: IdentificationMeans::Token,
             }))
         })
@@ -112,8 +139,9 @@ impl AccountRules {
     }
 
     pub(super) fn add(&mut self, caller: CallerIndex, account: &ServiceAccount) {
-        let names = self.callers.entry(account.namespace.clone()).or_default();
-        let owner = names.entry(account.name.clone()).or_insert(Owner::Nobody);
+        let subject = format!("{}:{}", account.namespace, account.name);
+        let owner = self.callers.entry(subject.into());
+        let owner = owner.or_insert(Owner::Nobody);
         *owner = owner.or(Owner::One(Identified {
             caller,
             means: IdentificationMeans::ServiceAccount,
@@ -121,9 +149,8 @@ impl AccountRules {
     }
 
     fn owner(&self, claims: Claims<'_>) -> Owner {
-        let owner = claims
-            .service_account()
-            .and_then(|(namespace, name)| self.callers.get(namespace)?.get(name));
+        let account = claims.service_account();
+        let owner = account.and_then(|account| self.callers.get(account));
         owner.copied().unwrap_or(Owner::Nobody)
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::claims::Claims;
 use super::digest::TokenDigest;
-use super::group::{Group, GroupDefinition};
+use super::group::Group;
 use super::keys::{KeyOutlook, KeySource, KeyVerdict, PublishedKey};
 use super::reviews::Judgement;
 use super::rules::Owner;
@@ -33,8 +33,6 @@ const REFUSED: &str = "the API server does not accept the token";
 /// What a [`TokenVerifier`](super::TokenVerifier) of one snapshot knows.
 pub(super) struct Verifier {
     pub(super) groups: Vec<Group>,
-    /// The names of all callers, by their indices.
-    pub(super) names: Vec<String>,
     /// Through which issuers are reached.
     pub(super) proxy: ProxyChoice,
     /// The tokens whose signature is good.
@@ -74,14 +72,12 @@ impl Verifier {
     /// One that remembers this number of tokens.
     pub(super) fn new(
         groups: Vec<Group>,
-        names: Vec<String>,
         proxy: ProxyChoice,
         places: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             groups,
-            names,
             proxy,
             verdicts: TokenTable::new(places),
             forgeries: TokenTable::new(FORGERIES),
@@ -89,45 +85,35 @@ impl Verifier {
         }
     }
 
-    /// Whether it is of these groups, in this order.
-    pub(super) fn has(&self, definitions: &[GroupDefinition]) -> bool {
-        let own = self.groups.iter().map(|group| &group.definition);
-        own.eq(definitions)
-    }
-
     /// Takes over what is known of tokens, where the same callers would be found again: their group is the same, and
-    /// so is every other that may have tokens of its issuer.
-    pub(super) fn take_over(&self, old: &Self) {
-        let same = |group: &Group| {
-            let known = |old: &Group| old.definition == group.definition;
-            old.groups.iter().position(known)
-        };
+    /// so is every other that may have tokens of its issuer. `same` is, for each group, the one of `old` that it was;
+    /// `callers` is, for each caller of before, the index that it has now.
+    pub(super) fn take_over(
+        &self,
+        old: &Self,
+        same: &[Option<usize>],
+        callers: &[Option<CallerIndex>],
+    ) {
         let mut indices = HashMap::new();
-        for (at, group) in self.groups.iter().enumerate() {
+        for (at, (group, before)) in self.groups.iter().zip(same).enumerate() {
             let issuer = group.issuer();
-            let is_alone = |other: &Group| {
+            let is_alone = |(other, before): (&Group, &Option<usize>)| {
                 let other_issuer = other.issuer();
-                same(other).is_some() || (other_issuer.is_some() && other_issuer != issuer)
+                before.is_some() || (other_issuer.is_some() && other_issuer != issuer)
             };
-            if let Some(before) = same(group)
-                && self.groups.iter().all(is_alone)
+            if let Some(before) = before
+                && self.groups.iter().zip(same).all(is_alone)
             {
                 indices.insert(before, at);
             }
         }
-        let names = self.names.iter().map(String::as_str);
-        let callers: HashMap<&str, CallerIndex> = names.zip(0..).collect();
         old.verdicts.for_each(|digest, verdict| {
             let Identified { caller, means } = verdict.identified;
-            let name = old.names.get(caller as usize).map(String::as_str);
-            let caller = name.and_then(|name| callers.get(name));
+            let caller = callers.get(caller as usize).copied().flatten();
             if let (Some(group), Some(caller)) = (indices.get(&verdict.group), caller) {
                 let verdict = Verdict {
                     group: *group,
-                    identified: Identified {
-                        caller: *caller,
-                        means,
-                    },
+                    identified: Identified { caller, means },
                     until: verdict.until,
                     key: Arc::clone(&verdict.key),
                 };
@@ -196,7 +182,7 @@ impl Verifier {
         for (at, group) in self.groups.iter().enumerate() {
             let keys = group.keys.current();
             let known_issuer = keys.as_ref().map(|keys| keys.issuer.as_str());
-            let known_issuer = known_issuer.or(group.definition.issuer());
+            let known_issuer = known_issuer.or(group.named_issuer.as_deref());
             if known_issuer.is_some_and(|known| known != issuer) {
                 continue;
             }

@@ -50,8 +50,8 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     let choice = of_egress.unwrap_or(&direct);
     for (caller, place) in draft.sound_callers() {
         if let Some(token) = &caller.token
-            && let IssuerKeys::Discovery(_) = token.keys
-            && let Ok(url) = Url::parse(&token.issuer)
+            && let IssuerKeys::Discovery(_) = token.issuer.keys
+            && let Ok(url) = Url::parse(&token.issuer.name)
         {
             let table = format!("caller {}", QuotedWord(&caller.name));
             let who = ("the issuer of ", table);

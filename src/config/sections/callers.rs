@@ -15,6 +15,7 @@ use super::super::settings::caller::EVERY_CALLER;
 use super::super::settings::file::shown;
 use super::super::settings::{
     Caller, CallerList, CallerToken, IssuerKeys, Limits, NamedFile, Secret, SecretSource, Tls,
+    TokenIssuer,
 };
 use super::super::value::Value;
 use super::super::words::QuotedWord;
@@ -49,7 +50,7 @@ pub(super) fn read(
         spiffe_id: section.read(&CALLER.spiffe_id),
         certificate_name: section.read(&CALLER.certificate_name),
         service_account: section.read(&CALLER.service_account),
-        token: read_token(section, files).map(Box::new),
+        token: read_token(section, files, draft).map(Box::new),
         user: section
             .read(&CALLER.user)
             .and_then(|value| user::read(&value)),
@@ -96,7 +97,11 @@ impl Caller {
     }
 }
 
-fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToken> {
+fn read_token(
+    section: &Section<'_>,
+    files: &FileRules<'_>,
+    draft: &mut Draft,
+) -> Option<CallerToken> {
     let section = section.read(&CALLER.token)?;
     let issuer = section.read(&CALLER_TOKEN.issuer);
     let audience = section.read(&CALLER_TOKEN.audience);
@@ -135,10 +140,12 @@ fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToke
         }
     };
     Some(CallerToken {
-        issuer: issuer.to_owned(),
-        audience: audience?.1.to_owned(),
+        issuer: draft.shared_issuer(TokenIssuer {
+            name: issuer.to_owned(),
+            keys,
+        }),
+        audience: audience?.1.into(),
         claims,
-        keys,
     })
 }
 
@@ -159,7 +166,7 @@ fn check_keys(file: &NamedFile) -> Result<(), Expected> {
     }
 }
 
-fn read_claims(section: &Section<'_>) -> BTreeMap<String, String> {
+fn read_claims(section: &Section<'_>) -> Box<[(Box<str>, Box<str>)]> {
     let mut claims = BTreeMap::new();
     for (name, place, value, text) in section.read(&CALLER_TOKEN.claims) {
         if CHECKED_CLAIMS.contains(&name) {
@@ -172,9 +179,9 @@ fn read_claims(section: &Section<'_>) -> BTreeMap<String, String> {
             };
             section.report.error(&place, message, help);
         }
-        claims.insert(name.to_owned(), text.to_owned());
+        claims.insert(name.into(), text.into());
     }
-    claims
+    claims.into_iter().collect()
 }
 
 fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<(SecretSource, Secret)> {

@@ -1,7 +1,7 @@
 //! `[callers.NAME]`: who may use listeners, and how they are known.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Limits, NamedFile, Secret, SecretSource, SpiffePattern, Tls};
 
@@ -38,16 +38,23 @@ pub struct ServiceAccount {
     pub name: String,
 }
 
-/// `callers.NAME.token`: all callers that name the same issuer have the same `keys`
+/// `callers.NAME.token`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerToken {
-    /// The claim `iss`, exactly.
-    pub issuer: String,
+    /// Who signs them; one for all callers that name it alike.
+    pub issuer: Arc<TokenIssuer>,
     /// What the claim `aud` has to name.
-    pub audience: String,
-    /// Further claims and what each has to be, exactly.
-    pub claims: BTreeMap<String, String>,
-    /// Where the keys of the issuer come from.
+    pub audience: Box<str>,
+    /// Further claims and what each has to be, exactly; in the order of their names.
+    pub claims: Box<[(Box<str>, Box<str>)]>,
+}
+
+/// An issuer of tokens: all callers that name the same one have the same `keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TokenIssuer {
+    /// The claim `iss`, exactly.
+    pub name: String,
+    /// Where its keys come from.
     pub keys: IssuerKeys,
 }
 
@@ -113,6 +120,15 @@ impl CallerList {
 }
 
 impl CallerToken {
+    /// What a claim has to be, exactly; `None` where it may be anything.
+    pub(in crate::config) fn claim(&self, name: &str) -> Option<&str> {
+        let mut claims = self.claims.iter();
+        let (_, value) = claims.find(|(known, _)| **known == *name)?;
+        Some(value)
+    }
+}
+
+impl TokenIssuer {
     /// The files that it names.
     pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
         let (file, tls) = match &self.keys {
@@ -133,7 +149,7 @@ impl Caller {
     /// The files that it names.
     pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
         let key = self.key.as_ref().and_then(SecretSource::file);
-        let token = self.token.iter().flat_map(|token| token.files());
+        let token = self.token.iter().flat_map(|token| token.issuer.files());
         key.into_iter().chain(token)
     }
 }

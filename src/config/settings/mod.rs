@@ -27,7 +27,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use audit::{Audit, AuditFile, AuditOverflow};
-pub use caller::{Caller, CallerList, CallerToken, EVERY_CALLER, IssuerKeys, ServiceAccount};
+pub use caller::{
+    Caller, CallerList, CallerToken, EVERY_CALLER, IssuerKeys, ServiceAccount, TokenIssuer,
+};
 pub use credential::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
     Dpop, Grant, Refresh, SecurityToken,

@@ -14,8 +14,8 @@ const LONGEST: usize = 2048;
 /// A SPIFFE ID in which `*` stands for one whole segment of the path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpiffePattern {
-    trust_domain: String,
-    segments: Vec<String>,
+    /// As it is written.
+    text: Box<str>,
 }
 
 /// Why a text is no pattern of SPIFFE IDs.
@@ -47,8 +47,7 @@ impl SpiffePattern {
         if !is_trust_domain(trust_domain) {
             return Err(SpiffePatternError::TrustDomain);
         }
-        let segments: Vec<_> = parts.map(str::to_owned).collect();
-        for segment in &segments {
+        for segment in parts {
             if segment != ANY_SEGMENT && !is_segment(segment) {
                 return Err(if segment.contains(ANY_SEGMENT) {
                     SpiffePatternError::Wildcard
@@ -57,10 +56,13 @@ impl SpiffePattern {
                 });
             }
         }
-        Ok(Self {
-            trust_domain: trust_domain.to_owned(),
-            segments,
-        })
+        Ok(Self { text: text.into() })
+    }
+
+    /// Its trust domain, and the segments of its path.
+    fn split(&self) -> (&str, impl Iterator<Item = &str>) {
+        let mut parts = self.text[SCHEME.len()..].split('/');
+        (parts.next().unwrap_or_default(), parts)
     }
 
     /// Whether it stands for this ID, byte by byte. What is no SPIFFE ID is never matched.
@@ -69,9 +71,9 @@ impl SpiffePattern {
             return false;
         };
         let mut parts = rest.split('/');
-        let mut segments = self.segments.iter();
-        parts.next() == Some(&self.trust_domain)
-            && parts.all(|part| match segments.next().map(String::as_str) {
+        let (trust_domain, mut segments) = self.split();
+        parts.next() == Some(trust_domain)
+            && parts.all(|part| match segments.next() {
                 Some(ANY_SEGMENT) => is_segment(part),
                 Some(segment) => segment == part,
                 None => false,
@@ -81,19 +83,19 @@ impl SpiffePattern {
 
     /// What it has in common with every pattern that differs only in the words of its segments.
     pub(in crate::config) fn shape(&self) -> SpiffeShape<'_> {
-        let stars = self.segments.iter();
+        let (trust_domain, segments) = self.split();
         SpiffeShape {
-            trust_domain: &self.trust_domain,
-            stars: stars.map(|segment| segment == ANY_SEGMENT).collect(),
+            trust_domain,
+            stars: segments.map(|segment| segment == ANY_SEGMENT).collect(),
         }
     }
 
     /// Its segments at these places.
     pub(in crate::config) fn parts(&self, places: &[usize]) -> Vec<&str> {
-        places
-            .iter()
-            .map(|place| self.segments[*place].as_str())
-            .collect()
+        let (_, segments) = self.split();
+        let segments = segments.enumerate();
+        let placed = segments.filter(|(place, _)| places.contains(place));
+        placed.map(|(_, segment)| segment).collect()
     }
 }
 
@@ -132,10 +134,7 @@ fn is_segment(text: &str) -> bool {
 
 impl fmt::Display for SpiffePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", self.trust_domain)?;
-        self.segments
-            .iter()
-            .try_for_each(|segment| write!(f, "/{segment}"))
+        f.write_str(&self.text)
     }
 }
 

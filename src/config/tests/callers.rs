@@ -1,6 +1,6 @@
 //! Who callers are.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use insta::assert_snapshot;
 
@@ -84,12 +84,9 @@ limits = { requests_per_second = 1, burst = 200, tunnels = 20 }
     };
     assert_eq!(caller.service_account, Some(account));
     let token = caller.token.as_ref().unwrap();
-    assert_eq!(token.issuer, "https://login.example.com");
-    assert_eq!(
-        token.claims,
-        BTreeMap::from([("sub".to_owned(), "billing".to_owned())])
-    );
-    assert!(matches!(token.keys, IssuerKeys::Discovery(_)));
+    assert_eq!(token.issuer.name, "https://login.example.com");
+    assert_eq!(*token.claims, [("sub".into(), "billing".into())]);
+    assert!(matches!(token.issuer.keys, IssuerKeys::Discovery(_)));
     assert_eq!(caller.user, Some(1001));
     let key = caller.key.as_ref().unwrap().read().unwrap();
     assert_eq!(crate::config::Caller::keys_of(&key).count(), 2);
@@ -185,6 +182,25 @@ token = { issuer = "http://login.example.com", audience = "", claims = { exp = "
     38: error: invalid `sub` in [callers.token.token.claims]
         expected a string that is not empty
     "##);
+}
+
+#[test]
+fn callers_that_name_an_issuer_alike_share_it() {
+    let caller = |name: &str, issuer: &str| {
+        format!(
+            "[callers.{name}]\ntoken = {{ issuer = \"{issuer}\", audience = \"api\", claims = {{ sub = \"{name}\" }} }}\n"
+        )
+    };
+    let callers = [
+        "callers = [\"*\"]\n",
+        &caller("a", "https://login.example.com"),
+        &caller("b", "https://login.example.com"),
+        &caller("c", "https://login.example.org"),
+    ];
+    let (_directory, loaded) = load_parts(&[LISTENER, &callers.concat(), UPSTREAM, CREDENTIAL]);
+    let callers = loaded.unwrap().config.callers;
+    let [a, b, c] = ["a", "b", "c"].map(|name| &callers[name].token.as_ref().unwrap().issuer);
+    assert!(Arc::ptr_eq(a, b) && !Arc::ptr_eq(a, c));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidebearer::caller::token::{
-    CallerUnavailable, TokenVerifier, Verification, Verified, VerifierContext,
+    CallerUnavailable, TokenCallers, TokenVerifier, Verification, Verified, VerifierContext,
 };
 use sidebearer::config::{
-    Caller, CallerToken, IssuerKeys, Kubernetes, Limits, ProxyChoice, ServiceAccount,
+    Caller, CallerToken, IssuerKeys, Kubernetes, Limits, ProxyChoice, ServiceAccount, TokenIssuer,
 };
 use sidebearer::metrics::Metrics;
 use sidebearer::token::Clock;
@@ -27,7 +27,8 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) servers: Servers,
     pub(crate) verifier: TokenVerifier,
-    names: Vec<String>,
+    callers: BTreeMap<String, Caller>,
+    kubernetes: Option<Kubernetes>,
 }
 
 impl World {
@@ -38,7 +39,8 @@ impl World {
             metrics: Metrics::new(),
             servers: Servers::new(),
             verifier: TokenVerifier::default(),
-            names: Vec::new(),
+            callers: BTreeMap::new(),
+            kubernetes: None,
         };
         world.reload(callers, kubernetes);
         world
@@ -64,8 +66,20 @@ impl World {
             endpoints: &self.servers,
             proxy: &ProxyChoice::Unsaid,
         };
-        self.names = named.keys().cloned().collect();
-        self.verifier = TokenVerifier::build(&named, kubernetes, Some(&self.verifier), &context);
+        let of = TokenCallers {
+            callers: &named,
+            kubernetes,
+        };
+        let before = TokenCallers {
+            callers: &self.callers,
+            kubernetes: self.kubernetes.as_ref(),
+        };
+        self.verifier = TokenVerifier::build(of, Some((&self.verifier, before)), &context);
+        (self.callers, self.kubernetes) = (named, kubernetes.cloned());
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.callers.keys().cloned().collect()
     }
 
     /// Waits until all keys have been read, or failed to be.
@@ -116,7 +130,7 @@ impl World {
 
     /// As [`verify`](Self::verify), whatever is put in place meanwhile.
     pub(crate) fn begin(&self, token: &str) -> impl Future<Output = Found> + use<> {
-        let (verification, names) = (self.verifier.verify(token), self.names.clone());
+        let (verification, names) = (self.verifier.verify(token), self.names());
         async move {
             let verified = match verification {
                 Verification::Caller(identified) => Ok(Verified::Caller(identified)),
@@ -132,7 +146,7 @@ impl World {
     pub(crate) fn verify_now(&self, token: &str) -> Found {
         match self.verifier.verify(token) {
             Verification::Caller(identified) => {
-                Found::of(Ok(Verified::Caller(identified)), &self.names)
+                Found::of(Ok(Verified::Caller(identified)), &self.names())
             }
             Verification::Unknown(reason) => Found::Nobody(reason),
             Verification::Ambiguous => Found::Several,
@@ -198,16 +212,20 @@ fn nobody(name: &str) -> Caller {
 pub(crate) fn by_token(name: &str, claims: &[(&str, &str)]) -> Caller {
     let claims = claims
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        .map(|(name, value)| ((*name).into(), (*value).into()));
     Caller {
         token: Some(Box::new(CallerToken {
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
+            issuer: issuer(ISSUER, IssuerKeys::Discovery(Box::default())),
+            audience: AUDIENCE.into(),
             claims: claims.collect(),
-            keys: IssuerKeys::Discovery(Box::default()),
         })),
         ..nobody(name)
     }
+}
+
+pub(crate) fn issuer(name: &str, keys: IssuerKeys) -> Arc<TokenIssuer> {
+    let name = name.to_owned();
+    Arc::new(TokenIssuer { name, keys })
 }
 
 /// `billing`, by its subject.

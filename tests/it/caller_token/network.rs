@@ -11,13 +11,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use sidebearer::caller::token::{
-    NetworkEndpoints, TokenVerifier, Verification, Verified, VerifierContext,
+    NetworkEndpoints, TokenCallers, TokenVerifier, Verification, Verified, VerifierContext,
 };
 use sidebearer::config::{Caller, IssuerKeys, Kubernetes, ProxyChoice};
 use sidebearer::metrics::Metrics;
 use sidebearer::token::SystemClock;
 
-use super::fakes::{AUDIENCE, billing, by_account, kubernetes};
+use super::fakes::{AUDIENCE, billing, by_account, issuer, kubernetes};
 use crate::support::eventually;
 use crate::support::jwt::{Signer, set};
 use crate::support::server::{self, Body, response};
@@ -35,7 +35,11 @@ fn build(caller: &Caller, kubernetes: Option<&Kubernetes>) -> TokenVerifier {
         endpoints: &endpoints,
         proxy: &endpoints.proxy,
     };
-    TokenVerifier::build(&callers, kubernetes, None, &context)
+    let of = TokenCallers {
+        callers: &callers,
+        kubernetes,
+    };
+    TokenVerifier::build(of, None, &context)
 }
 
 async fn is_known(verifier: &TokenVerifier, token: &str) -> bool {
@@ -65,11 +69,10 @@ fn in_an_hour() -> u64 {
 }
 
 /// `billing` by the tokens of the issuer at this URL.
-fn caller_of(issuer: &str) -> Caller {
+fn caller_of(url: &str) -> Caller {
     let mut caller = billing();
     let token = caller.token.as_mut().unwrap();
-    token.issuer = issuer.to_owned();
-    token.keys = IssuerKeys::Discovery(Box::default());
+    token.issuer = issuer(url, IssuerKeys::Discovery(Box::default()));
     caller
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use sidebearer::config::IssuerKeys;
 
 use super::fakes::{
-    CLUSTER, Found, ISSUER, World, billing, by_account, by_token, found, kubernetes,
+    CLUSTER, Found, ISSUER, World, billing, by_account, by_token, found, issuer, kubernetes,
 };
 use super::servers::Mood;
 use crate::support::eventually;
@@ -91,11 +91,8 @@ async fn a_caller_that_could_claim_a_known_token_too_makes_it_ambiguous() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_of_the_cluster_could_claim_a_token_of_an_issuer_of_the_same_name() {
     let signer = Signer::new("a");
-    let mut cluster = by_token("cluster", &[]);
-    if let Some(token) = &mut cluster.token {
-        token.keys = IssuerKeys::Discovery(Box::default());
-    }
-    let mut world = World::ready(&[cluster.clone()], set([&signer])).await;
+    let cluster = by_token("cluster", &[]);
+    let mut world = World::ready(std::slice::from_ref(&cluster), set([&signer])).await;
     let mut claims = world.account("billing", "app");
     claims["iss"] = json!(ISSUER);
     let token = signer.sign(&claims);
@@ -121,7 +118,7 @@ async fn what_changes_of_a_caller_counts_at_once() {
     let token = signer.sign(&world.claims(json!({})));
     assert_eq!(world.verify_now(&token), found("billing"));
     let mut changed = billing();
-    changed.token.as_mut().unwrap().audience = "another".to_owned();
+    changed.token.as_mut().unwrap().audience = "another".into();
     world.reload(&[changed], None);
     assert!(world.verify_now(&token).is_nobody());
     world.reload(
@@ -141,7 +138,7 @@ async fn a_file_of_keys_is_read_again_and_its_last_good_content_serves_on() {
     use std::sync::Arc;
 
     use sidebearer::caller::token::{
-        NetworkEndpoints, TokenVerifier, Verification, VerifierContext,
+        NetworkEndpoints, TokenCallers, TokenVerifier, Verification, VerifierContext,
     };
     use sidebearer::config::ProxyChoice;
     use sidebearer::metrics::Metrics;
@@ -153,7 +150,7 @@ async fn a_file_of_keys_is_read_again_and_its_last_good_content_serves_on() {
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     write(&set([&old]).to_string());
     let mut caller = billing();
-    caller.token.as_mut().unwrap().keys = IssuerKeys::File(path.clone().into());
+    caller.token.as_mut().unwrap().issuer = issuer(ISSUER, IssuerKeys::File(path.clone().into()));
     let callers = BTreeMap::from([(caller.name.clone(), caller)]);
     let endpoints = NetworkEndpoints {
         proxy: ProxyChoice::default(),
@@ -167,7 +164,11 @@ async fn a_file_of_keys_is_read_again_and_its_last_good_content_serves_on() {
             endpoints: &endpoints,
             proxy: &endpoints.proxy,
         };
-        TokenVerifier::build(&callers, None, before, &context)
+        let of = TokenCallers {
+            callers: &callers,
+            kubernetes: None,
+        };
+        TokenVerifier::build(of, before.map(|before| (before, of)), &context)
     };
     let exp = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -124,9 +124,9 @@ fn issuers(draft: &Draft, report: &Report<'_>) {
     for (caller, place) in draft.sound_callers() {
         let Some(token) = &caller.token else { continue };
         let (first, keys) = *issuers
-            .entry(&token.issuer)
-            .or_insert((&caller.name, &token.keys));
-        if *keys != token.keys {
+            .entry(&token.issuer.name)
+            .or_insert((&caller.name, &token.issuer.keys));
+        if *keys != token.issuer.keys {
             let message = format!(
                 "callers {} and {} have the same issuer, and other keys or `tls` for it",
                 QuotedWord(first),
@@ -146,8 +146,8 @@ fn tokens(draft: &Draft, report: &Report<'_>) {
     let mut by_names: BTreeMap<(&str, &str, Vec<&str>), Vec<DeclaredToken<'_>>> = BTreeMap::new();
     for (caller, place) in draft.sound_callers() {
         if let Some(token) = &caller.token {
-            let names = token.claims.keys().map(String::as_str).collect();
-            let key = (token.issuer.as_str(), token.audience.as_str(), names);
+            let names = token.claims.iter().map(|(name, _)| &**name).collect();
+            let key = (token.issuer.name.as_str(), &*token.audience, names);
             by_names
                 .entry(key)
                 .or_default()
@@ -183,8 +183,8 @@ fn tokens(draft: &Draft, report: &Report<'_>) {
 
 /// What a caller asks of the claims with these names.
 fn values<'d>(token: &'d CallerToken, names: &[&str]) -> Vec<&'d str> {
-    let values = names.iter().filter_map(|name| token.claims.get(*name));
-    values.map(String::as_str).collect()
+    let values = names.iter().filter_map(|name| token.claim(name));
+    values.collect()
 }
 
 /// A token of a service account is a JWT as well.
@@ -195,8 +195,8 @@ fn service_account_tokens(draft: &Draft, report: &Report<'_>) {
     let of_cluster = |caller: &&Caller| {
         let token = caller.token.as_ref();
         token.is_some_and(|token| {
-            Some(&token.issuer) == kubernetes.issuer.as_ref()
-                && token.audience == kubernetes.audience
+            Some(&token.issuer.name) == kubernetes.issuer.as_ref()
+                && *token.audience == *kubernetes.audience
         })
     };
     let by_token: Vec<_> = draft
@@ -214,7 +214,7 @@ fn service_account_tokens(draft: &Draft, report: &Report<'_>) {
                 token
                     .claims
                     .iter()
-                    .all(|(claim, value)| claim == "sub" && *value == subject)
+                    .all(|(claim, value)| **claim == *"sub" && **value == *subject)
             })
         };
         let mut others = by_token.iter().map(|(caller, _)| *caller);

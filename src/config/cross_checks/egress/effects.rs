@@ -81,7 +81,7 @@ fn is_used(draft: &Draft, proxy: &ProxyChoice) -> bool {
         || callers.any(|(slot, _)| {
             slot.as_ref().is_none_or(|caller| {
                 let token = caller.token.as_ref();
-                token.is_some_and(|token| matches!(token.keys, IssuerKeys::Discovery(_)))
+                token.is_some_and(|token| matches!(token.issuer.keys, IssuerKeys::Discovery(_)))
             })
         })
         || draft.kubernetes.is_some()
