@@ -24,13 +24,15 @@ enum Identification {
     /// The same of the token that the request shows. The caller that the connection has shown is given, if there is
     /// one.
     OfRequest(PendingVerification, Option<Identified>),
+    /// The same of what the request has in `Authorization`, where the connection has shown this caller.
+    OfAuthorization(PendingVerification, Identified),
 }
 
 /// Finds out who sent a request.
 ///
-/// A connection that shows its caller by a certificate or by its user leaves `Authorization` to the API, and so does
-/// what stands inside of a CONNECT whose caller is known; another header for callers is judged all the same. On any
-/// other connection each request has to show its own. What was judged is noted: it never goes any further.
+/// A connection that shows its caller by a certificate or by its user leaves `Authorization` to the API, unless a key or
+/// token of a caller stands there; another header for callers is judged all the same. On any other connection each request
+/// has to show its own. What was judged is noted: it never goes any further.
 ///
 /// What a CONNECT has shown counts for each request inside as if that had shown it: for whom it means now, if it still
 /// means anyone.
@@ -47,6 +49,11 @@ pub async fn identify(exchange: &mut Exchange, headers: &HeaderMap) -> Result<()
                 let shown = Box::pin(wait(pending)).await?;
                 let rules = &exchange.shard.snapshot.listeners[exchange.listener];
                 break Some(conclude(rules, shown, of_connection)?);
+            }
+            Identification::OfAuthorization(pending, known) => {
+                let shown = Box::pin(wait(pending)).await?;
+                keep_from_api(exchange, shown, known)?;
+                break Some(known);
             }
         }
     };
@@ -83,8 +90,8 @@ fn begin(
         Err(reason) => Err(reason),
     };
     let known = *of_connection.as_ref().unwrap_or(&None);
-    if known.is_some() && rules.caller_header == AUTHORIZATION {
-        return Ok(Identification::Over(known));
+    if let Some(known) = known.filter(|_| rules.caller_header == AUTHORIZATION) {
+        return judge_authorization(exchange, headers, known);
     }
     exchange.set_caller_header_judged();
     // A header that holds nothing shows nothing.
@@ -113,6 +120,55 @@ fn begin(
         Ok(shown) => conclude(rules, shown, known).map(|it| Identification::Over(Some(it))),
         Err(pending) => Ok(Identification::OfRequest(pending, known)),
     }
+}
+
+/// Looks whether `Authorization`, which is the API's where the connection has shown this caller, holds what shows a caller
+/// too.
+fn judge_authorization(
+    exchange: &mut Exchange,
+    headers: &HeaderMap,
+    known: Identified,
+) -> Result<Identification, ProxyError> {
+    let shard = Rc::clone(&exchange.shard);
+    let snapshot = &*shard.snapshot;
+    let mut unsettled = None;
+    for value in headers.get_all(AUTHORIZATION) {
+        let Ok(secret) = PresentedSecret::read(value, false) else {
+            continue;
+        };
+        let Ok(secret) = secret.expose() else {
+            continue;
+        };
+        let verification = (snapshot.callers).by_secret(secret, &snapshot.caller_tokens);
+        match verification.settled() {
+            Ok(shown) => keep_from_api(exchange, shown, known)?,
+            Err(pending) => {
+                if unsettled.replace(pending).is_some() {
+                    let rules = &snapshot.listeners[exchange.listener];
+                    return Err(caller_unknown(rules, "tokens came more than once"));
+                }
+            }
+        }
+    }
+    Ok(match unsettled {
+        Some(pending) => Identification::OfAuthorization(pending, known),
+        None => Identification::Over(Some(known)),
+    })
+}
+
+/// Keeps from the API what shows a caller; anything else in `Authorization` is the API's.
+fn keep_from_api(
+    exchange: &mut Exchange,
+    shown: Verified,
+    known: Identified,
+) -> Result<(), ProxyError> {
+    if let Verified::Unknown(_) = shown {
+        return Ok(());
+    }
+    let rules = &exchange.shard.snapshot.listeners[exchange.listener];
+    conclude(rules, shown, Some(known))?;
+    exchange.set_caller_header_judged();
+    Ok(())
 }
 
 /// Whose the key or token is now that has opened a connection, if one has.

@@ -156,7 +156,7 @@ pub(super) struct Shown {
     pub(super) key: Option<(&'static str, &'static str)>,
 }
 
-pub(super) const SHOWN: [Shown; 14] = [
+pub(super) const SHOWN: [Shown; 17] = [
     shown(None, None),
     shown(None, Some(("Bearer", "alpha"))),
     shown(None, Some(("Basic", "beta"))),
@@ -171,6 +171,9 @@ pub(super) const SHOWN: [Shown; 14] = [
     shown(Some(SPIFFE_ID), Some(("Bearer", "gamma"))),
     shown(Some(SPIFFE_ID), Some(("Bearer", "alpha"))),
     shown(Some(DNS_NAME), Some(("Bearer", WITH_TOKENS))),
+    shown(Some(SPIFFE_ID), Some(("Bearer", "x"))),
+    shown(Some(DNS_NAME), Some(("Digest", "alpha"))),
+    shown(Some(DNS_NAME), Some(("Basic", "gamma"))),
 ];
 
 pub(super) const fn shown(
@@ -207,7 +210,8 @@ pub(super) fn expected(shown: Shown, listener: &Listener, list: &str, upstream: 
             Some((_, owner)) => Ok(Some(owner)),
         };
         caller = match (by_connection, by_key) {
-            (Some(known), _) if listener.header == "authorization" => Some(known),
+            // What shows nobody is the API's.
+            (Some(known), Err(())) if listener.header == "authorization" => Some(known),
             (_, Err(())) | (None, Ok(None)) => return unknown,
             (Some(one), Ok(Some(other))) if one != other => return unknown,
             (known, Ok(by_key)) => known.or(by_key),
