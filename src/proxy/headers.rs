@@ -24,6 +24,8 @@ pub struct OwnHeaders<N> {
     pub caller: Option<N>,
     /// The one that the name of the caller goes into.
     pub forwarded: Option<N>,
+    /// The one that the id of the request goes into.
+    pub request_id: Option<N>,
 }
 
 impl<N> OwnHeaders<N> {
@@ -33,6 +35,7 @@ impl<N> OwnHeaders<N> {
             injected,
             caller: None,
             forwarded: None,
+            request_id: None,
         }
     }
 }
@@ -44,6 +47,7 @@ impl OwnHeaders<HeaderName> {
             injected: self.injected.as_ref(),
             caller: self.caller.as_ref(),
             forwarded: self.forwarded.as_ref(),
+            request_id: self.request_id.as_ref(),
         }
     }
 }
@@ -55,6 +59,7 @@ impl<'n> OwnHeaders<&'n HeaderName> {
             injected: self.injected.cloned(),
             caller: self.caller.cloned(),
             forwarded: self.forwarded.cloned(),
+            request_id: self.request_id.cloned(),
         }
     }
 
@@ -72,6 +77,7 @@ impl<'n> OwnHeaders<&'n HeaderName> {
             proof,
             name(self.caller),
             name(self.forwarded),
+            name(self.request_id),
         ];
         OwnNames {
             names,
@@ -85,7 +91,7 @@ impl<'n> OwnHeaders<&'n HeaderName> {
 /// The names that no client may send.
 struct OwnNames<'n> {
     /// An empty one is none.
-    names: [&'n [u8]; 4],
+    names: [&'n [u8]; 5],
     /// Their lengths, as [`length_bit`] has them: most headers differ from all of them in that.
     lengths: u64,
 }

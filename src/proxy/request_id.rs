@@ -3,14 +3,14 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header that carries the id.
-pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer value is not taken as an id: it would fill the log.
 const MOST_BYTES: usize = 128;
 
 /// The client's, if it sent one that can stand in a log: 1 to 128 visible ASCII characters.
 pub fn of_client(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(HEADER).iter();
+    let mut values = headers.get_all(&HEADER).iter();
     let (Some(id), None) = (values.next(), values.next()) else {
         return None;
     };
@@ -31,7 +31,7 @@ mod tests {
     fn of(values: &[&str]) -> Option<HeaderValue> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(HEADER, value.parse().unwrap());
+            headers.append(&HEADER, value.parse().unwrap());
         }
         of_client(&headers)
     }

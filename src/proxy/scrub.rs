@@ -8,8 +8,10 @@ use super::request_id;
 use crate::policy::CallerIndex;
 use crate::snapshot::{BuiltUpstream, ListenerRules, Snapshot};
 
-/// The headers that the client may not send to the upstream. The one for callers is among them if it has been judged.
+/// The headers that the client may not send to the upstream. The one for callers is among them if it has been judged, and
+/// the one for the id of the request if that is sent.
 pub fn own_headers<'n>(
+    snapshot: &Snapshot,
     listener: &'n ListenerRules,
     caller_header_judged: bool,
     upstream: &'n BuiltUpstream,
@@ -18,6 +20,7 @@ pub fn own_headers<'n>(
         injected: upstream.injected_header(),
         caller: caller_header_judged.then_some(&listener.caller_header),
         forwarded: upstream.config.forward_caller.as_ref(),
+        request_id: (snapshot.config.server.request_id).then_some(&request_id::HEADER),
     }
 }
 
@@ -38,7 +41,7 @@ pub fn scrub(
         head.headers.insert(header, name.clone());
     }
     if let Some(id) = id {
-        head.headers.insert(request_id::HEADER, id);
+        head.headers.insert(&request_id::HEADER, id);
     }
     if let Some(via) = &snapshot.via {
         headers::append_via(&mut head.headers, via.entry(head.version));

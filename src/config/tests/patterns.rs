@@ -107,7 +107,7 @@ fn all() -> Vec<Pattern> {
         syntax("method", http::METHOD, &["GET", "PROPFIND", "M-SEARCH", "X1", "TRACES"], &["", "get", "GET ", "G/T", "TRACE", "CONNECT"]),
         syntax("header", http::HEADER, &["authorization", "X_A", "a~1", "proxied", "hosts", "x-via"],
             &["", "a b", "\u{e9}", "a:", "Host", "dpop", "VIA", "Content_Length", "proxy", "Proxy-Authorization", "keep~alive", "te"]),
-        syntax("injected header", http::INJECTED, &["authorization", "x-token", "x_request_id"], &["", "a b", "host", "Transfer_Encoding", "X-Request-ID"]),
+        syntax("injected header", http::INJECTED, &["authorization", "x-token", "x-request-ids"], &["", "a b", "host", "Transfer_Encoding", "X-Request-ID", "x_request.id"]),
         syntax("prefix of a token", http::PREFIX, &["", "Bearer", "Token:"], &["a b", "\u{e9}"]),
         syntax("host", http::HOST, &["a", "a:80", "[::1]:1", "a_b"], &["", "u@a", "a/b", "a b"]),
         syntax("domain", interception::DOMAIN, &["example.com", "10.0.0.1", "[::1]", "localhost"], &["", "*.a", ".a", "a/b"]),

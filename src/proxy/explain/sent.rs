@@ -42,7 +42,7 @@ pub(super) fn head(
     } = leaving;
     let snapshot = reception.snapshot;
     let listener = &snapshot.listeners[reception.listener];
-    let own = scrub::own_headers(listener, caller_header_judged, upstream);
+    let own = scrub::own_headers(snapshot, listener, caller_header_judged, upstream);
     let mut tried = vec![AUTHORIZATION, PROXY_AUTHORIZATION, DPOP];
     tried.extend(
         [own.injected, own.caller, own.forwarded]

@@ -125,6 +125,7 @@ fn trailers_cannot_carry_what_shows_or_names_a_caller() {
         injected: None,
         caller: Some(&caller),
         forwarded: Some(&forwarded),
+        request_id: None,
     };
     scrub_trailers(&mut trailers, own);
     assert_eq!(names(&sorted(&trailers)), ["x-caller-other"]);
