@@ -192,7 +192,12 @@ async fn answer(
             return Ok((max_forwards::answer(), None));
         }
         let judged = exchange.caller_header_judged();
-        let own = scrub::own_headers(&snapshot.listeners[exchange.listener], judged, upstream);
+        let rules = &snapshot.listeners[exchange.listener];
+        let own = scrub::own_headers(&snapshot, rules, judged, upstream);
+        if request.upload.is_none() && request::expects_continue(&request.head) {
+            // Only a body can be waited with (RFC 9110 section 10.1.1).
+            request.head.headers.remove(header::EXPECT);
+        }
         let id = snapshot.config.server.request_id;
         let id = id.then(|| exchange.id().clone());
         let caller = exchange.caller_index();

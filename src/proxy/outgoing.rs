@@ -179,6 +179,9 @@ impl<'r> OutgoingRequest<'r> {
         self.write(written, |name, value| added.push((name, value)));
         added.extend(more.iter().cloned());
         let headers = &self.head.headers;
+        if headers.contains_key(header::TE) {
+            name_te(&mut added);
+        }
         if self.says_empty && !headers.contains_key(header::CONTENT_LENGTH) {
             added.push((header::CONTENT_LENGTH, HeaderValue::from_static("0")));
         }
@@ -334,6 +337,17 @@ impl<'r> OutgoingRequest<'r> {
 }
 
 /// Headers in addition to those of the client: so few that they need no allocation.
+/// Names `TE` in `Connection`, as HTTP/1.1 wants it (RFC 9110 section 10.1.4): it is for the next server alone.
+#[cold]
+fn name_te(added: &mut More) {
+    let mut names = added.iter_mut();
+    match names.find(|(name, _)| *name == header::CONNECTION) {
+        // All that is ever there.
+        Some((_, names)) => *names = HeaderValue::from_static("upgrade, TE"),
+        None => added.push((header::CONNECTION, HeaderValue::from_static("TE"))),
+    }
+}
+
 type More = SmallVec<[(HeaderName, HeaderValue); 6]>;
 
 /// Whether servers may take a request without content for one that lacks its length (RFC 9110 section

@@ -1,9 +1,12 @@
 //! Headers: which pass, as what, and in which order.
 
-use super::{answers, converse, world};
+use super::{answers, config, converse, world};
 use crate::support::client;
 use crate::support::eventually;
+use crate::support::idp::Idp;
 use crate::support::server::whole;
+use crate::support::sidebearer::Sidebearer;
+use crate::support::strict::Recorder;
 
 const CLOSE: &str = "Connection: close\r\n\r\n";
 
@@ -75,6 +78,71 @@ async fn proxy_credentials_never_leave() {
         }
     }
     assert_eq!(seen[2].trailers, [(b"X-Sum".to_vec(), b"1".to_vec())]);
+}
+
+#[tokio::test]
+async fn the_id_of_a_request_is_sent_in_one_spelling() {
+    let (recorder, idp) = (Recorder::start(), Idp::start());
+    let config = config(&recorder.url(), &idp, "");
+    let sidebearer =
+        Sidebearer::start(&config.replacen("[server]", "[server]\nrequest_id = true", 1));
+    let head =
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX_Request_Id: forged\r\nX.Request.Id: forged\r\n";
+    converse(&sidebearer, format!("{head}{CLOSE}").as_bytes()).await;
+    let seen = recorder.only();
+    let names = ["Host", "X-Request-Id", "Via", "Authorization"];
+    let shown = |name: &str| name.to_ascii_lowercase();
+    assert_eq!(
+        seen.names().into_iter().map(shown).collect::<Vec<_>>(),
+        names.map(shown)
+    );
+    assert_ne!(seen.value("x-request-id"), "forged");
+}
+
+#[tokio::test]
+async fn te_is_named_as_what_ends_at_the_next_server() {
+    let (recorder, sidebearer) = world("");
+    let head = "GET / HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n";
+    converse(&sidebearer, head.as_bytes()).await;
+    let mut sender = client::http2(sidebearer.address()).await;
+    let mut request = client::streaming(http::Method::GET, "/", whole(""));
+    request
+        .headers_mut()
+        .insert("te", http::HeaderValue::from_static("trailers"));
+    sender.send_request(request).await.unwrap();
+    let seen = recorder.requests();
+    assert_eq!(seen.len(), 2);
+    for request in seen {
+        assert_eq!(
+            (request.value("te"), request.value("connection")),
+            ("trailers".into(), "TE".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_expected_where_there_is_no_content() {
+    let (recorder, sidebearer) = world("");
+    for line in ["GET / HTTP/1.1", "POST / HTTP/1.1"] {
+        let head = format!("{line}\r\nHost: localhost\r\nExpect: 100-continue\r\n{CLOSE}");
+        let answer = answers(&converse(&sidebearer, head.as_bytes()).await);
+        assert_eq!(
+            answer.last().map(|answer| answer.status),
+            Some(200),
+            "{line}"
+        );
+    }
+    let mut sender = client::http2(sidebearer.address()).await;
+    let mut request = client::streaming(http::Method::POST, "/", whole(""));
+    request
+        .headers_mut()
+        .insert("expect", http::HeaderValue::from_static("100-continue"));
+    sender.send_request(request).await.unwrap();
+    let seen = recorder.requests();
+    assert_eq!(seen.len(), 3);
+    for request in seen {
+        assert!(request.values("expect").is_empty(), "{:?}", request.names());
+    }
 }
 
 #[tokio::test]
@@ -241,6 +309,7 @@ async fn names_keep_their_case_and_order_both_ways() {
         "via",
         "Via",
         "authorization",
+        "Connection",
     ];
     assert_eq!(seen.names(), names);
     assert_eq!(seen.values("accept"), [b"a", b"b", b"c"]);
