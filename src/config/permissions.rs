@@ -1,5 +1,6 @@
 //! Who may write the files that are read: a user who can change a secret or the configuration decides where tokens go.
 
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -51,8 +52,8 @@ fn help(open: &Path) -> String {
     format!("take that permission away: chmod o-w {}", open.display())
 }
 
-/// What everyone may write: the file itself, or a directory in which it, or the link that leads to it,
-/// can be replaced.
+/// What everyone may write: the file itself, or a directory above it, or above a link that leads to it, so that one can put
+/// another in its place.
 fn open_to_all(path: &Path) -> Option<PathBuf> {
     let named = path.to_owned();
     files::run_within_timeout(path, move || Ok(open_now(&named))).ok()?
@@ -60,16 +61,13 @@ fn open_to_all(path: &Path) -> Option<PathBuf> {
 
 fn open_now(path: &Path) -> Option<PathBuf> {
     let target = path.canonicalize().ok();
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        parent => parent.map(Path::to_owned),
+    let above = |path: &Path| -> Vec<PathBuf> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.ancestors().skip(1).map(Path::to_owned).collect()
     };
-    let places = [
-        Some(path.to_owned()),
-        parent(path),
-        target.as_deref().and_then(parent),
-    ];
-    places.into_iter().flatten().find(|place| is_open(place))
+    let named = iter::once(path.to_owned()).chain(above(path));
+    let mut places = named.chain(target.as_deref().map(above).into_iter().flatten());
+    places.find(|place| is_open(place))
 }
 
 fn is_open(path: &Path) -> bool {
@@ -78,4 +76,42 @@ fn is_open(path: &Path) -> bool {
         let keeps_apart = found.is_dir() && mode & STICKY != 0;
         mode & OTHERS_WRITE != 0 && !keeps_apart
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_at_any_height_above_a_file_or_its_link_counts() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        let allow = |name: &str, mode| {
+            fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        };
+        fs::create_dir_all(path("a/b/c")).unwrap();
+        fs::create_dir_all(path("links/d")).unwrap();
+        fs::write(path("a/b/c/secret"), "s3cret").unwrap();
+        std::os::unix::fs::symlink(path("a/b/c/secret"), path("links/d/secret")).unwrap();
+        let of_file = || open_now(&path("a/b/c/secret"));
+        let of_link = || open_now(&path("links/d/secret"));
+        assert_eq!((of_file(), of_link()), (None, None));
+        for open in ["a", "a/b", "a/b/c", "a/b/c/secret"] {
+            allow(open, 0o777);
+            assert_eq!(of_file(), Some(path(open)), "{open}");
+            let through_link = if open.ends_with("secret") {
+                "links/d/secret"
+            } else {
+                open
+            };
+            assert_eq!(of_link(), Some(path(through_link)), "{open}");
+            allow(open, 0o755);
+        }
+        allow("links", 0o777);
+        assert_eq!((of_file(), of_link()), (None, Some(path("links"))));
+        allow("links", 0o1777);
+        assert_eq!(of_link(), None);
+    }
 }

@@ -27,7 +27,7 @@ impl Secret {
                 "begins or ends with white space, which is taken for a part of it",
                 "take it away; only one newline at the end is left out",
             ])
-        } else if text.starts_with("${") && text.ends_with('}') {
+        } else if is_placeholder(text) {
             Some([
                 "is a placeholder that nothing has filled in",
                 "nothing is replaced here; `{ env = \"NAME\" }` reads a variable",
@@ -92,6 +92,13 @@ pub enum SecretError {
     /// Nothing in it.
     #[error("{0} is empty")]
     Empty(String),
+}
+
+/// Whether it stands for a value that a shell, Kubernetes or a template should have put in its place.
+fn is_placeholder(text: &str) -> bool {
+    [("${", "}"), ("$(", ")"), ("{{", "}}")]
+        .iter()
+        .any(|(begin, end)| text.starts_with(begin) && text.ends_with(end))
 }
 
 /// Text less one newline at its end, as editors and `echo` write it; none if nothing is left.
@@ -171,11 +178,22 @@ mod tests {
             ("a\n", "white space"),
             ("a\u{a0}", "white space"),
             ("${CRM_SECRET}", "placeholder"),
+            ("$(CRM_SECRET)", "placeholder"),
+            ("{{ .Values.secret }}", "placeholder"),
         ] {
             let [what, _] = Secret::new(text).likely_mistake().unwrap();
             assert!(what.contains(word), "{text:?}: {what}");
         }
-        for text in ["a", "a b", "$a", "a${b}", "{b}", "-----BEGIN"] {
+        for text in [
+            "a",
+            "a b",
+            "$a",
+            "a${b}",
+            "a$(b)",
+            "$()x",
+            "{b}",
+            "-----BEGIN",
+        ] {
             assert_eq!(Secret::new(text).likely_mistake(), None, "{text:?}");
         }
     }

@@ -1,10 +1,11 @@
 //! Writes the trust directory.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustls::pki_types::CertificateDer;
 
 use super::files::put;
@@ -27,9 +28,7 @@ pub fn write(
     others: &[CertificateDer<'static>],
 ) -> io::Result<()> {
     if !directory.is_dir() {
-        fs::create_dir_all(directory)?;
-        // Whatever the process keeps from others by default: clients are others.
-        fs::set_permissions(directory, Permissions::from_mode(OPEN))?;
+        make(directory)?;
     }
     let mut all: Vec<&CertificateDer<'static>> = Vec::new();
     for root in own.iter().chain(others) {
@@ -46,4 +45,26 @@ pub fn write(
     put(directory, TRUSTSTORE_FILE, &truststore(&all))?;
     // The last one: it names the others.
     put(directory, SHELL_FILE, shell(directory).as_encoded_bytes())
+}
+
+/// Makes the directory, with those above it.
+fn make(directory: &Path) -> io::Result<()> {
+    if let Some(above) = directory.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match fs::create_dir(directory) {
+        // Another process has, and opens it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {
+            return Ok(());
+        }
+        made => made?,
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let made = File::options()
+        .read(true)
+        // Who put a link in its place would have another directory opened to everyone.
+        .custom_flags(flags.bits().cast_signed())
+        .open(directory)?;
+    // Whatever the process keeps from others by default: clients are others.
+    made.set_permissions(Permissions::from_mode(OPEN))
 }
