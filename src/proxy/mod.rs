@@ -193,7 +193,7 @@ async fn answer(
         }
         let judged = exchange.caller_header_judged();
         let rules = &snapshot.listeners[exchange.listener];
-        let own = scrub::own_headers(&snapshot, rules, judged, upstream);
+        let own = scrub::own_headers(snapshot, rules, judged, upstream);
         if request.upload.is_none() && request::expects_continue(&request.head) {
             // Only a body can be waited with (RFC 9110 section 10.1.1).
             request.head.headers.remove(header::EXPECT);

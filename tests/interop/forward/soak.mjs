@@ -305,7 +305,6 @@ function processNow() {
   const [, , , , , , , , , , , user, system] = proc("stat").replace(/.*\) /, "").split(" ");
   return {
     rss: kib(rollup, "Rss"),
-    pss: kib(rollup, "Pss"),
     anonymous: kib(rollup, "Anonymous"),
     files: readdirSync(`/proc/${child.pid}/fd`).length,
     threads: kib(proc("status"), "Threads"),
@@ -323,7 +322,7 @@ async function sample(when) {
   const now = { ...processNow(), connections: await connectionsNow(), at: elapsed() };
   const cpu = (now.ticks - last.ticks) / (now.at - last.at);
   last = now;
-  const figures = `rss ${now.rss} pss ${now.pss} anonymous ${now.anonymous} KiB, files ${now.files}, threads ${now.threads}`;
+  const figures = `rss ${now.rss} anonymous ${now.anonymous} KiB, files ${now.files}, threads ${now.threads}`;
   console.log(`soak: ${now.at.toFixed(0)} s, ${when}: ${figures}, connections ${now.connections}, cpu ${cpu.toFixed(1)} %`);
   return now;
 }
@@ -384,7 +383,7 @@ for (let round = 1; round <= ROUNDS; round++) {
 
 for (const [kind, { good, bad }] of Object.entries(done)) console.log(`soak: ${kind}: ${good} good, ${bad} bad`);
 // How much it may differ without anything having grown: a share of it, and some more. The first rounds warm it up.
-const slack = { rss: [0.02, 256], pss: [0.02, 256], anonymous: [0.02, 256], files: [0, 8], threads: [0, 2] };
+const slack = { rss: [0.02, 256], anonymous: [0.02, 256], files: [0, 8], threads: [0, 2] };
 for (const [figure, [share, more]] of Object.entries(slack)) {
   const values = rests.map((sample) => sample[figure]);
   console.log(`soak: ${figure} at rest: ${values.join(", ")}; ${idle[figure]} before`);
