@@ -94,6 +94,32 @@ async fn a_foreign_host_gets_no_token() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_an_address_is_own_in_every_spelling() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let config = smallest(&api, &idp)
+        + "\n[[routes]]\nupstream = \"api\"\nhost = \"[::ffff:10.9.9.9]\"\npath = \"/only\"\n\
+           [[routes]]\nupstream = \"far\"\npath = \"/far\"\n\
+           [upstreams.far]\nurl = \"http://[::ffff:10.8.8.8]:81\"\n";
+    let sidebearer = Sidebearer::start(&config);
+    let address = sidebearer.address();
+    for own in ["10.9.9.9", "[::ffff:10.9.9.9]", "[::FFFF:a09:909]:80"] {
+        let answer = ask(address, (Method::GET, "/only"), &[("host", own)]).await;
+        assert_eq!(answer.status, 200, "{own}");
+    }
+    // It ends here: nothing is sent to that address.
+    let last = ("max-forwards", "0");
+    for (host, status) in [
+        ("10.8.8.8", 204),
+        ("[::ffff:a08:808]", 204),
+        ("10.8.8.9", 404),
+        ("[::ffff:127.0.0.1]", 404),
+    ] {
+        let answer = ask(address, (Method::OPTIONS, "/far"), &[("host", host), last]).await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_star_accepts_every_host() {
     let (api, idp) = (Api::open(), Idp::start());
     let sidebearer = listener("hosts = [\"*\"]", &api, &idp);

@@ -319,6 +319,26 @@ upstream = "crm"
 }
 
 #[test]
+fn rules_for_one_address_in_two_spellings_are_for_the_same_host() {
+    let rules = r#"
+[[egress.rules]]
+hosts = ["9.9.9.9"]
+action = "pass"
+
+[[egress.rules]]
+hosts = ["[::ffff:9.9.9.9]"]
+action = "deny"
+"#;
+    assert_snapshot!(refused(&[FORWARD, rules, UPSTREAM, CREDENTIAL]), @r##"
+    error: this rule never decides about `9.9.9.9`
+       --> sidebearer.toml:12:10
+        |
+     12 | hosts = ["[::ffff:9.9.9.9]"]
+        |          ^^^^^^^^^^^^^^^^^^ the one at sidebearer.toml:8:10 comes first
+    "##);
+}
+
+#[test]
 fn rules_without_a_forward_listener_are_warned_of() {
     let text = "\n[[egress.rules]]\nhosts = [\"example.org\"]\naction = \"pass\"\n";
     assert_snapshot!(accepted(&[LISTENER, text, UPSTREAM, CREDENTIAL]), @r##"
