@@ -13,7 +13,7 @@ use super::arguments::ArgumentText;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::settings::file::is_no_name;
 use super::source_file::SourceFile;
-use super::words::secret_part;
+use super::words::{has_escaped_signs, secret_part};
 
 /// What was expected of a value, for people.
 pub(super) type Expected = Cow<'static, str>;
@@ -46,7 +46,6 @@ struct Revealed {
     file: usize,
     /// Without its quotes.
     span: Range<usize>,
-    is_string: bool,
     is_address: bool,
 }
 
@@ -163,10 +162,9 @@ impl<'a> Report<'a> {
                 .iter()
                 .for_each(|value| self.reveal(file, value, is_address)),
             DeValue::Table(_) => {}
-            scalar => self.revealed.borrow_mut().push(Revealed {
+            _ => self.revealed.borrow_mut().push(Revealed {
                 file,
                 span: self.shown_span(file, value),
-                is_string: scalar.as_str().is_some(),
                 is_address,
             }),
         }
@@ -207,11 +205,13 @@ impl<'a> Report<'a> {
         if written.split('/').any(is_no_name) {
             return Some(span.clone());
         }
-        // An escape of TOML may stand for any sign.
-        let is_url = revealed.is_string && written.contains("//");
-        let part = match revealed.is_address {
-            true if written.contains('\\') => Some(0),
-            is_address => secret_part(written, is_address || is_url),
+        let is_unreadable = match revealed.is_address {
+            true => written.contains('\\'),
+            false => has_escaped_signs(written),
+        };
+        let part = match is_unreadable {
+            true => Some(0),
+            false => secret_part(written, revealed.is_address),
         };
         Some(span.start + part?..span.end)
     }

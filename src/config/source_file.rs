@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::arguments::{ArgumentText, Arguments};
 use super::diagnostics::Quote;
-use super::words::secret_part;
+use super::words::{has_escaped_signs, secret_part};
 
 /// Of one length, so that it says nothing about what it hides.
 const MASK: &str = "***";
@@ -69,10 +69,11 @@ impl SourceFile {
         let mut offset = line.start;
         while offset < line.end {
             let rest = &self.text[offset..line.end];
-            let end = match masked.clone().find(|masked| masked.contains(&offset)) {
-                Some(masked) => {
+            let here = masked.clone().filter(|masked| masked.contains(&offset));
+            let end = match here.map(|masked| masked.end).max() {
+                Some(end) => {
                     text.push_str(MASK);
-                    masked.end.min(line.end)
+                    end.min(line.end)
                 }
                 None => {
                     let c = rest.chars().next().unwrap_or(' ');
@@ -131,18 +132,14 @@ impl SourceFile {
         }
     }
 
-    /// What may be secret in the URLs of a line. Those that are values are hidden already; others are keys, stand in the
-    /// header of a table or in a comment.
+    /// What may be secret in the URLs of a line, and in what is written like a part of one. Those that are values are hidden
+    /// already; others are keys, stand in the header of a table or in a comment.
     fn secrets_of_urls(&self, line: &Range<usize>) -> Vec<Range<usize>> {
-        let is_between = |c: char| c.is_whitespace() || c == '"' || c == '\'';
-        let mut start = line.start;
-        let words = self.text[line.clone()].split_inclusive(is_between);
-        let secrets = words.filter_map(|word| {
-            let begins = start;
-            start += word.len();
-            let word = word.trim_end_matches(is_between);
-            let part = secret_part(word, word.contains("//"))?;
-            Some(begins + part..begins + word.len())
+        let text = &self.text[line.clone()];
+        let secrets = words(text).into_iter().filter_map(|word| {
+            let secret = secret_in(&text[word.clone()])?;
+            let start = line.start + word.start;
+            Some(start + secret.start..start + secret.end)
         });
         secrets.collect()
     }
@@ -154,6 +151,54 @@ impl SourceFile {
             .find(|at| self.text.is_char_boundary(*at))
             .unwrap_or(0)
     }
+}
+
+/// The words of a line. White space ends one, but not within quotes that begin in it. A password may have a quote in it, so that
+/// a quote ends none.
+fn words(line: &str) -> Vec<Range<usize>> {
+    let until_space = |from: usize| {
+        let space = line[from..].find(char::is_whitespace);
+        space.map_or(line.len(), |space| from + space)
+    };
+    let (mut words, mut start) = (Vec::new(), 0);
+    while start < line.len() {
+        let mut end = until_space(start);
+        let word = &line[start..end];
+        if let Some(quote) = word.chars().find(|c| is_quote(*c))
+            && word.matches(quote).count() % 2 == 1
+            && let Some(closing) = line[end..].find(quote)
+        {
+            end = until_space(end + closing);
+        }
+        words.push(start..end);
+        let rest = line[end..].trim_start();
+        start = line.len() - rest.len();
+    }
+    words
+}
+
+/// What may be secret of a word: of a URL in quotes, nothing that stands before them.
+fn secret_in(word: &str) -> Option<Range<usize>> {
+    let is_around = |c: char| is_quote(c) || "()[]{}<>,;".contains(c);
+    let end = word.trim_end_matches(is_around).len();
+    let start = word.len() - word.trim_start_matches(is_around).len();
+    let text = word.get(start..end)?;
+    let scheme = &text[..text.find([':', '/']).unwrap_or(0)];
+    let opening = scheme.rfind(is_quote).filter(|at| {
+        let before = scheme[..*at].chars().next_back();
+        before.is_some_and(|c| ".=,#({[".contains(c))
+    });
+    let start = start + opening.map_or(0, |at| at + 1);
+    let text = &word[start..end];
+    let part = match has_escaped_signs(text) {
+        true => 0,
+        false => secret_part(text, false)?,
+    };
+    Some(start + part..end)
+}
+
+fn is_quote(c: char) -> bool {
+    c == '"' || c == '\''
 }
 
 /// The bytes at the start of a line that cannot be part of a secret.

@@ -11,15 +11,14 @@ impl fmt::Display for QuotedWord<'_> {
     }
 }
 
-/// The same without quotes: free of control characters, not endless. Of a URL it shows neither a name and password nor a
-/// query.
+/// The same without quotes: free of control characters, not endless. Of a URL, and of what is written like a part of one, it
+/// shows neither a name and password nor a query.
 pub(super) struct ShownWord<'a>(pub(super) &'a str);
 
 impl fmt::Display for ShownWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 80;
-        let is_url = self.0.contains("//");
-        let harmless = &self.0[..secret_part(self.0, is_url).unwrap_or(self.0.len())];
+        let harmless = &self.0[..secret_part(self.0, false).unwrap_or(self.0.len())];
         let start: String = harmless.chars().take(MOST).collect();
         let cut = start.len() < self.0.len();
         let more = if cut { "..." } else { "" };
@@ -27,13 +26,29 @@ impl fmt::Display for ShownWord<'_> {
     }
 }
 
-/// From where on a URL, an origin or a host may hold a secret: all of one with a name and password, and the query.
+/// From where on a text may hold a secret: all of a URL, an origin or a host with a name or password, and the query. Where
+/// nothing says that it is one (`is_address`), a `//` does, and so do `name:password@` and `?name=value`.
 pub(super) fn secret_part(text: &str, is_address: bool) -> Option<usize> {
-    match text.find('?') {
-        _ if !is_address => None,
-        _ if text.contains('@') => Some(0),
-        query => query.map(|at| at + 1),
+    // A unix socket is a path, and is so in every key.
+    let path = text.strip_prefix("unix:");
+    let begins = text.len() - path.unwrap_or(text).len();
+    let (text, is_address) = match path {
+        Some(path) => (path, path.contains("//")),
+        None => (text, is_address || text.contains("//")),
+    };
+    let user = text.rfind('@').map(|at| &text[..at]);
+    if user.is_some_and(|user| is_address || user.contains(':')) {
+        return Some(0);
     }
+    let (before, query) = text.split_once('?')?;
+    (is_address || query.contains('=')).then_some(begins + before.len() + 1)
+}
+
+/// Whether an escape of TOML may stand for any sign in a text as it is written.
+pub(super) fn has_escaped_signs(written: &str) -> bool {
+    ["\\u", "\\U", "\\x"]
+        .iter()
+        .any(|escape| written.contains(escape))
 }
 
 /// "did you mean ...?", when a known name is close that may have been meant.
@@ -86,6 +101,28 @@ pub(super) fn one_of(words: &[&str], quote: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_secret_begins_where_a_user_or_a_query_does() {
+        for (text, of_any, of_address) in [
+            ("https://billing:hunter2@a/", Some(0), Some(0)),
+            ("https://a/?hunter2", Some(11), Some(11)),
+            ("billing:hun?ter2@a", Some(0), Some(0)),
+            ("a:1?key=hunter2", Some(4), Some(4)),
+            ("hunter2@a", None, Some(0)),
+            ("a?hunter2", None, Some(2)),
+            ("a@b:1", None, Some(0)),
+            ("a:b", None, None),
+            ("unix:/run/app@1.sock", None, None),
+            ("unix:app@1?2.sock", None, None),
+            ("unix:billing:hunter2@a", Some(0), Some(0)),
+            ("unix://hunter2@a", Some(0), Some(0)),
+            ("unix:a?key=hunter2", Some(7), Some(7)),
+        ] {
+            assert_eq!(secret_part(text, false), of_any, "{text}");
+            assert_eq!(secret_part(text, true), of_address, "{text}");
+        }
+    }
 
     #[test]
     fn only_what_may_have_been_meant_is_offered() {

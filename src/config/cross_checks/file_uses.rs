@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::draft::Draft;
 use super::super::file_rules::{FileUse, canonical, is_configuration_name};
 use super::super::report::{Report, SourceSpan};
+use super::super::settings::file::shown;
 
 /// Reports it, for a configuration that is read from `origin`: a file, or a directory of files.
 pub(in super::super) fn check(draft: &Draft, report: &Report<'_>, origin: &Path) {
@@ -33,7 +34,7 @@ pub(in super::super) fn check(draft: &Draft, report: &Report<'_>, origin: &Path)
     }
     for (file, path) in placed().filter(|(file, _)| written(file)) {
         let what = file.written.unwrap_or_default();
-        let shown = file.path.display();
+        let shown = shown(&file.path);
         if let Some(first) = known.get(path) {
             // Two listeners at the same socket are told of as such.
             if first.path == file.path && first.written == file.written {

@@ -57,7 +57,7 @@ keys! {
         address: Text = Text::new(
             "IP address and port, or `unix:` and a path",
             IfAbsent::Required("an address such as \"127.0.0.1:7080\""),
-        ).matching(LISTEN_ADDRESS);
+        ).matching(LISTEN_ADDRESS).address();
 
         /// Its name in routes, logs and metrics.
         name: Parsed<String> = Parsed::new("name", NAME, IfAbsent::Words("the address"));

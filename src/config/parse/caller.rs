@@ -50,7 +50,7 @@ pub(in crate::config) fn spiffe_pattern(text: &str) -> Result<SpiffePattern, Exp
 
 /// A DNS name.
 pub(in crate::config) const CERTIFICATE_NAME: Syntax<String> =
-    Syntax::new(pattern!(domain), certificate_name);
+    Syntax::new(pattern!(domain), certificate_name).address();
 
 /// A DNS name of a certificate.
 pub(in crate::config) fn certificate_name(text: &str) -> Result<String, Expected> {

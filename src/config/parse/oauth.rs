@@ -36,7 +36,7 @@ pub(in crate::config) fn resource(text: &str) -> Result<String, Expected> {
 
 /// A type of tokens.
 pub(in crate::config) const TOKEN_TYPE: Syntax<String> =
-    Syntax::new(concat!(pattern!(scheme), ":[!-~]*"), token_type);
+    Syntax::new(concat!(pattern!(scheme), ":[!-~]*"), token_type).address();
 
 /// RFC 8693 section 3
 pub(in crate::config) fn token_type(text: &str) -> Result<String, Expected> {

@@ -7,6 +7,7 @@ use super::super::file_rules::FileRules;
 use super::super::keys::AUDIT;
 use super::super::read::Section;
 use super::super::report::Expected;
+use super::super::settings::file::shown;
 use super::super::settings::{Audit, AuditFile};
 use super::super::words::is_close;
 use crate::files;
@@ -42,7 +43,7 @@ fn file_of(text: &str, files: &FileRules<'_>) -> Result<PathBuf, Expected> {
     let path = files.path(text);
     let directory = path.parent().filter(|parent| *parent != Path::new(""));
     let directory = directory.unwrap_or(Path::new(".")).to_owned();
-    let shown = directory.display().to_string();
+    let shown = shown(&directory);
     let named = path.clone();
     let found = files::run_within_timeout(&path, move || {
         let is_directory = fs::metadata(directory)?.is_dir();

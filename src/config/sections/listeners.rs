@@ -19,6 +19,7 @@ use super::super::settings::listener::{is_common_loopback, other_loopback};
 use super::super::settings::{
     CallerList, Enforcement, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
 };
+use super::super::words::secret_part;
 use super::{callers, forward};
 use crate::files;
 
@@ -144,7 +145,12 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         refuse_without_callers(&section, enforcement);
     }
     let place = section.place.clone();
-    let name = name.or_else(|| address.map(|(_, text)| text.to_owned()));
+    let name = name.or_else(|| {
+        let (_, text) = address?;
+        // Messages would repeat it.
+        let is_shown = socket.is_some() || secret_part(text, true).is_none();
+        is_shown.then(|| text.to_owned())
+    });
     if let Some((value, target)) = &upstream {
         draft.references.upstreams.push(NameUse::new(target, value));
     }
@@ -315,6 +321,13 @@ fn can_be_bound(path: &Path) -> Result<(), Expected> {
         Ok((true, true)) => Ok(()),
         Ok((true, false)) => Err(format!("{} exists and is not a socket", path.display()).into()),
         Ok((false, _)) => Err(format!("{shown} is not a directory").into()),
-        Err(error) => Err(format!("the directory {shown} cannot be used: {error}").into()),
+        // What is not there may be no path.
+        Err(error) => {
+            let what = match secret_part(&shown.to_string(), false) {
+                Some(_) => "its directory".to_owned(),
+                None => format!("the directory {shown}"),
+            };
+            Err(format!("{what} cannot be used: {error}").into())
+        }
     }
 }

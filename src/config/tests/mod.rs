@@ -35,6 +35,7 @@ mod identification;
 mod interception;
 mod limits;
 mod listener_tls;
+mod masked_urls;
 mod mistaken;
 mod oddities;
 mod patterns;

@@ -93,3 +93,30 @@ fn a_url_in_a_key_a_header_or_a_comment_shows_neither_a_password_nor_a_query() {
         |        ^^^^^ expected a host name with or without a port
     "##);
 }
+
+#[test]
+fn a_password_with_a_quote_in_it_is_not_shown_either() {
+    for text in [
+        "[upstreams.\"https://billing:pa'hunter2@a/\"]\nx = 1",
+        "[upstreams.'https://billing:pa\"hunter2@a/'.tls]\nx = 1",
+        "[upstreams.\"billing:pa'hunter2@a\"]\nx = 1",
+        "[upstreams.\"https://billing:pa hunter2@a/\"]\nx = 1",
+        r#"[upstreams."https:\u002f\u002fbilling:pahunter2\u0040a/"]"#,
+        "'https://billing:pa\"hunter2@a/' = 1",
+        "timeout = \"1s\" # was https://billing:pa'hunter2@a/",
+        "timeout = \"1s\" # was (https://billing:pa\"hunter2@a/).",
+        "timeout = \"1s\" # was 'https://billing:pa\"hunter2@a/', or so",
+        "timeout = \"1s\" # was https://a/?key=pa'hunter2",
+        "timeout = \"1s\" #was billing:pa'hunter2@a",
+    ] {
+        let shown = beside(&format!("{text}\nzzz = 1\n"));
+        assert!(!shown.contains("hunter2"), "{text}\n{shown}");
+        assert!(
+            !shown.contains("pa'") && !shown.contains("pa\""),
+            "{text}\n{shown}"
+        );
+        assert!(shown.contains("***"), "{text}\n{shown}");
+    }
+    let shown = beside("[upstreams.\"https://billing:pa'hunter2@a/\"]\nx = 1\n");
+    assert!(shown.contains("14 | [upstreams.\"***\"]\n"), "{shown}");
+}
