@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use self::content::{Hasher, PathContent};
-use self::directories::PathDependencies;
+use self::directories::{EntryHash, PathDependencies};
 use crate::files;
 use crate::supervisor::{PanicGuard, Supervisor};
 
@@ -262,7 +262,7 @@ enum WatchMethod {
 type Inotify = dyn notify::Watcher + Send;
 
 /// The entries of watched directories that decide what the watched paths name and hold.
-type SharedEntries = Arc<Mutex<BTreeSet<PathBuf>>>;
+type SharedEntries = Arc<Mutex<BTreeSet<EntryHash>>>;
 
 impl WatchMethod {
     /// A panic of the thread that reads inotify is reported by `guard`.
@@ -355,7 +355,8 @@ fn event_handler(
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Data(_)) => {
                 let entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-                event.paths.is_empty() || event.paths.iter().any(|path| entries.contains(path))
+                let mut paths = event.paths.iter().map(|path| EntryHash::of(path));
+                event.paths.is_empty() || paths.any(|path| entries.contains(&path))
             }
             // Reads, our own among them, change nothing.
             EventKind::Access(_) => false,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Component, Path, PathBuf};
 
 use super::content::toml_files;
@@ -17,7 +18,20 @@ pub(super) struct PathDependencies {
     /// directory also itself, and the same for its `*.toml`.
     pub(super) directories: BTreeSet<PathBuf>,
     /// What stands on the way, or would. Whatever is written to another entry of the directories changes nothing.
-    pub(super) entries: BTreeSet<PathBuf>,
+    pub(super) entries: BTreeSet<EntryHash>,
+}
+
+/// What the path of an entry is known by: there may be one for each of thousands of callers. If another path has the same,
+/// files are read once too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryHash(u64);
+
+impl EntryHash {
+    pub(super) fn of(path: &Path) -> Self {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 impl PathDependencies {
@@ -31,7 +45,7 @@ impl PathDependencies {
             // Not by `append`, which would build the whole set anew for each path. Copies, since what another thread has
             // made lies in memory of its own, most of which would stay for the little that is kept.
             all.directories.extend(found.directories.iter().cloned());
-            all.entries.extend(found.entries.iter().cloned());
+            all.entries.extend(found.entries);
         }
         all
     }
@@ -70,7 +84,7 @@ fn follow(path: &Path, found: &mut PathDependencies) -> Option<PathBuf> {
             Component::CurDir | Component::Prefix(_) => {}
             Component::Normal(name) => {
                 let entry = at.join(name);
-                found.entries.insert(entry.clone());
+                found.entries.insert(EntryHash::of(&entry));
                 match fs::symlink_metadata(&entry) {
                     Ok(entry_is) if entry_is.is_dir() => at = entry,
                     Ok(entry_is) if entry_is.is_symlink() && links < MAX_LINKS => {
