@@ -112,14 +112,14 @@ async fn spoil(
             None => fs::remove_file(&file).unwrap(),
         }
         let mut found = Vec::new();
-        eventually("/status names the file", async || {
+        // While it is written it is empty, which may be seen first.
+        eventually(expected, async || {
             found = faults(&sidebearer).await;
-            !found.is_empty()
+            let fault = found.first().and_then(|found| found["fault"].as_str());
+            fault.is_some_and(|fault| fault.starts_with(expected))
         })
         .await;
         assert_eq!((found.len(), &found[0]["file"]), (1, &json!(named)));
-        let fault = found[0]["fault"].as_str().unwrap();
-        assert!(fault.starts_with(expected), "{fault}");
         let requests = idp.requests();
         eventually("it is renewed twice", async || {
             idp.requests() > requests + 1
