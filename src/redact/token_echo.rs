@@ -1,8 +1,8 @@
 //! A token that comes back in the headers of a response, and what is put in its place.
 //!
 //! It is found as it was sent, with any of its characters percent-encoded (RFC 3986 section 2.1), and in base64 text of
-//! both alphabets, whatever stands around it there; in the name of a header, as it was sent in any case. Each occurrence is found whole or not at all: a piece of a
-//! token, or another spelling of it, stays.
+//! both alphabets, whatever stands around it there. In the name of a header it is found as it was sent, in capital or small
+//! letters. Each occurrence is found whole or not at all: a piece of a token, or another spelling of it, stays.
 
 use std::ops::Range;
 
