@@ -4,6 +4,8 @@
 //! have none to give. So the last one of a group stays: work goes on then, one piece after the other, and what
 //! cannot begin soon fails with an error that names the limit. Tokio's `spawn_blocking` panics instead.
 
+mod background;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub(crate) use self::background::Background;
 use crate::process;
 
 /// A thread that has had nothing to do for this time ends, if another one is idle too.

@@ -6,7 +6,7 @@
 //! passed as before the last one, an hour at most: a dead mount costs a few threads, and one that
 //! was replaced by a good one is found.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ pub fn timeout() -> Duration {
 thread_local! {
     /// Filled by [`noting_shortage`].
     static SHORTAGE: RefCell<Option<Shortage>> = const { RefCell::new(None) };
+    /// Set by [`within_one_timeout`].
+    static WAIT_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Why a file could not be read that says nothing about the file: the system lacks something for now.
@@ -99,6 +101,20 @@ pub fn noting_shortage<T>(work: impl FnOnce() -> T) -> (T, Option<Shortage>) {
     (done, SHORTAGE.take())
 }
 
+/// Does `work`, which looks at several files on this thread. Together they may take [`timeout`]; after that each one has a
+/// twentieth of it left, so that several file systems that do not answer do not add up.
+pub fn within_one_timeout<T>(work: impl FnOnce() -> T) -> T {
+    within_one(timeout(), work)
+}
+
+fn within_one<T>(timeout: Duration, work: impl FnOnce() -> T) -> T {
+    let outer = WAIT_UNTIL.get();
+    WAIT_UNTIL.set(outer.or(Some(Instant::now() + timeout)));
+    let done = work();
+    WAIT_UNTIL.set(outer);
+    done
+}
+
 /// Has each idle thread of this module give back what is free of its memory.
 pub fn give_back_memory() {
     THREADS.give_back_memory();
@@ -138,11 +154,14 @@ fn run_within<T: Send + 'static>(
             return silent();
         }
         let beside = |known: &PathBuf| known != path && known.parent() == path.parent();
-        if known.keys().any(beside) {
-            timeout / 20
+        let left = WAIT_UNTIL.get();
+        let left = left.map_or(timeout, |until| until.duration_since(Instant::now()));
+        let left = if known.keys().any(beside) {
+            Duration::ZERO
         } else {
-            timeout
-        }
+            left
+        };
+        left.clamp(timeout / 20, timeout)
     };
     let (answer, answered) = mpsc::sync_channel(1);
     let named = path.to_owned();
@@ -239,6 +258,30 @@ mod tests {
             assert!(begun.elapsed() < SOON);
         }
         run_within_timeout(path, || Ok(())).unwrap();
+    }
+
+    #[test]
+    fn file_systems_that_do_not_answer_do_not_add_up_for_one_who_reads_several_files() {
+        let timeout = Duration::from_secs(1);
+        let begun = Instant::now();
+        let releases = within_one(timeout, || {
+            [
+                "/one/silent",
+                "/two/silent",
+                "/three/silent",
+                "/four/silent",
+            ]
+            .map(|path| {
+                let (release, held) = mpsc::channel::<()>();
+                run_within(path.as_ref(), timeout, move || Ok(held.recv().is_ok())).unwrap_err();
+                release
+            })
+        });
+        let took = begun.elapsed();
+        assert!((timeout..3 * timeout).contains(&took), "{took:?}");
+        // The next one who reads has all the time again.
+        assert_eq!(WAIT_UNTIL.get(), None);
+        drop(releases);
     }
 
     #[test]

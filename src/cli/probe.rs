@@ -70,7 +70,7 @@ pub(super) async fn get(
         let sent = SystemTime::now();
         let dated = clock.date(sent.duration_since(UNIX_EPOCH).unwrap_or_default());
         let request = request(upstream, &target, obtained, dated, nonce)?;
-        let response = transport.carry(&upstream.url, request).await;
+        let response = transport.carry(&upstream.url, request, &|| ()).await;
         let response = response.map_err(|error| error.to_string())?;
         let during = sent..=SystemTime::now();
         clock.measure(&response.headers, &during);

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use url::{Position, Url};
 
 use super::{
-    Error, NetworkSettings, NetworkTransport, RequestErrorKind, Response, TlsFiles, Transport,
-    content_coding, display_url,
+    Error, NetworkSettings, NetworkTransport, OnSend, RequestErrorKind, Response, TlsFiles,
+    Transport, content_coding, display_url,
 };
 use crate::upstream::TlsError;
 
@@ -57,6 +57,21 @@ impl HttpClient {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response, Error> {
+        self.send_telling(method, url, headers, body, &|| ()).await
+    }
+
+    /// As [`send`](Self::send), and calls `on_send` when the request goes out.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_telling(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        on_send: OnSend<'_>,
+    ) -> Result<Response, Error> {
         // A server may have named this URL: what does not fit is its fault, not an invariant.
         let invalid = || {
             let message = format!("the URL {} is not usable in a request", display_url(url));
@@ -75,7 +90,7 @@ impl HttpClient {
         own.remove(TRANSFER_ENCODING);
         own.insert(HOST, host);
 
-        let response = self.transport.carry(url, request).await?;
+        let response = self.transport.carry(url, request, on_send).await?;
         let Response { headers, body, .. } = response;
         let decode = |body| content_coding::decoded(&headers, body, self.max_body_bytes);
         Ok(Response {

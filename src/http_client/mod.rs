@@ -37,6 +37,9 @@ pub use network::{NetworkSettings, NetworkTransport};
 /// A boxed future; one is made for each request of our own, never for a proxied one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Called when a request is about to be written, on a connection that is there: its receiver cannot have acted before.
+pub type OnSend<'a> = &'a (dyn Fn() + Send + Sync);
+
 /// The body of a response, read to its end and wiped on drop; or why there is none.
 pub type Body = Result<Zeroizing<Vec<u8>>, UnreadableBody>;
 
@@ -57,7 +60,7 @@ pub struct Response {
 pub trait Transport: Send + Sync + 'static {
     /// Sends one request, once, to the origin of `url`, and reads the whole response, whatever its
     /// status. The target is in origin form and `Host` is set (RFC 9112 section 3.2.1). The caller
-    /// bounds its time by dropping the future.
+    /// bounds its time by dropping the future. `on_send` is called once it goes out.
     ///
     /// # Errors
     /// The server was not reached, or what it said is not a response.
@@ -65,6 +68,7 @@ pub trait Transport: Send + Sync + 'static {
         &'a self,
         url: &'a Url,
         request: Request<Bytes>,
+        on_send: OnSend<'a>,
     ) -> BoxFuture<'a, Result<Response, Error>>;
 
     /// Reads the TLS files again, if there are any. Blocks: on a thread that serves nobody.

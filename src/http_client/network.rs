@@ -11,12 +11,13 @@ use url::Url;
 use super::error::ExchangeError;
 use super::exchange::{ExchangeLimits, exchange};
 use super::{
-    AddressPolicy, BoxFuture, Error, RequestErrorKind, Response, TlsFileFault, TlsFiles, Transport,
-    UnreadableBody, display_url,
+    AddressPolicy, BoxFuture, Error, OnSend, RequestErrorKind, Response, TlsFileFault, TlsFiles,
+    Transport, UnreadableBody, display_url,
 };
 use crate::address::OwnSockets;
-use crate::blocking;
+use crate::blocking::Background;
 use crate::config::{Dialing, EgressProxy, HttpVersion, NamedFile, Tls};
+use crate::files;
 use crate::redact::Redactor;
 use crate::upstream::{ClientCertificate, Connected, Connector, Protocols, TlsError, fingerprint};
 
@@ -58,7 +59,11 @@ struct OriginConnector {
     /// What connections are made with: without the certificate files if `certificate` takes their place.
     tls: Tls,
     loaded: Mutex<LoadedTls>,
+    loading: Background<()>,
 }
+
+/// How long a connection waits for the TLS files: what they held before is there.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What was made of the TLS files.
 struct LoadedTls {
@@ -93,6 +98,7 @@ impl NetworkTransport {
             settings,
             tls,
             loaded: Mutex::new(loaded),
+            loading: Background::default(),
         })))
     }
 
@@ -109,11 +115,16 @@ impl OriginConnector {
     async fn connect(self: Arc<Self>) -> Result<(Connected, Arc<Connector>), Error> {
         let within = self.settings.connect_timeout;
         // Files are read on another thread: this one is needed while a file system hangs.
-        let loading = blocking::run(move || self.load().connector.clone());
-        let connector = loading.await.map_err(|error| {
+        let loads = Arc::clone(&self);
+        let loading = self.loading.run(
+            move || files::within_one_timeout(|| drop(loads.load())),
+            Some(PATIENCE),
+        );
+        if let Some(Err(error)) = loading.await {
             let message = format!("files cannot be read: {error}");
-            Error::new(RequestErrorKind::Internal, message)
-        })?;
+            return Err(Error::new(RequestErrorKind::Internal, message));
+        }
+        let connector = self.loaded().connector.clone();
         let connected = connector.connect(Protocols::Any, within).await?;
         Ok((connected, connector))
     }
@@ -122,8 +133,10 @@ impl OriginConnector {
         self: Arc<Self>,
         url: &Url,
         request: Request<Bytes>,
+        on_send: OnSend<'_>,
     ) -> Result<Response, Error> {
         let (connected, connector) = self.clone().connect().await?;
+        on_send();
         let peer = (!connector.is_proxied()).then_some(connected.peer);
         let is_read_by_proxy = connected.is_read_by_proxy;
         let proxied = connector.absolute_form().filter(|_| is_read_by_proxy);
@@ -171,20 +184,28 @@ impl OriginConnector {
     /// already new and its key is not, the connector made of what they held before stays.
     fn load(&self) -> MutexGuard<'_, LoadedTls> {
         let now = fingerprint(&self.url, &self.tls, self.settings.proxy.as_ref());
-        // What is locked is replaced whole, so a panic elsewhere leaves it sound.
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if loaded.seen != now {
-            loaded.seen = now;
-            loaded.fault = match connector(&self.url, &self.tls, &self.settings) {
-                Ok(connector) => {
-                    loaded.connector = Arc::new(connector);
-                    loaded.in_use = now;
-                    None
-                }
-                Err(error) => Some(fault(&error, &self.tls)),
-            };
+        if self.loaded().seen == now {
+            return self.loaded();
         }
+        // Not locked meanwhile: it reads files, and whoever connects does not wait for them. Of two that read at the same
+        // time, the one that is behind is corrected by the next.
+        let made = connector(&self.url, &self.tls, &self.settings);
+        let mut loaded = self.loaded();
+        loaded.seen = now;
+        loaded.fault = match made {
+            Ok(connector) => {
+                loaded.connector = Arc::new(connector);
+                loaded.in_use = now;
+                None
+            }
+            Err(error) => Some(fault(&error, &self.tls)),
+        };
         loaded
+    }
+
+    /// What is locked is changed in one step, so a panic elsewhere leaves it sound.
+    fn loaded(&self) -> MutexGuard<'_, LoadedTls> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,8 +214,9 @@ impl Transport for NetworkTransport {
         &'a self,
         url: &'a Url,
         request: Request<Bytes>,
+        on_send: OnSend<'a>,
     ) -> BoxFuture<'a, Result<Response, Error>> {
-        Box::pin(Arc::clone(&self.0).exchange(url, request))
+        Box::pin(Arc::clone(&self.0).exchange(url, request, on_send))
     }
 
     fn tls_files(&self) -> TlsFiles {

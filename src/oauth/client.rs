@@ -10,24 +10,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use url::Url;
 
 use self::discovered_endpoint::{Discovery, DiscoveryContext, MakeHttpClient};
-use self::inputs::{InputFiles, InputReader, RequestInputs};
+use self::inputs::{InputReader, RequestInputs};
 use super::auth::{ClientAuthenticator, encodings_differ};
 use super::endpoint::{ServerEndpoint, network_settings};
-use super::key::KeyFile;
-use super::last_good::{ReportedFaults, UnusableInput};
+use super::last_good::UnusableInput;
 use super::lock::lock;
 use super::proof::ProofKeySource;
 use super::request::TokenRequest;
 use super::response::{EndpointResponse, RequestContext};
-use super::secrets::SecretInputs;
 use super::{
-    BoxFuture, Identity, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
-    WallClock, grant,
+    BoxFuture, Identity, InputFault, OnSend, TokenEndpoint, TokenError, TokenErrorKind,
+    TokenResponse, WallClock, grant,
 };
 use crate::address::OwnSockets;
-use crate::blocking;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
+use crate::files;
 use crate::http_client::{HttpClient, Transport, display_url};
 use crate::redact::Redactor;
 use crate::server_clock::{self, RequestPeriod, ServerClock};
@@ -47,6 +45,8 @@ pub struct Client {
     clock: Arc<ServerClock>,
     inputs: Arc<InputReader>,
     last: Mutex<LastInputs>,
+    /// What was read for the next request.
+    prepared: Mutex<Option<RequestInputs>>,
 }
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
@@ -111,7 +111,7 @@ impl Client {
             let (certificate, own) = (certificate.clone(), own_sockets.clone());
             let settings =
                 network_settings(url, &settings, certificate, policy, own, cleans.clone());
-            HttpClient::connecting(url, settings)
+            files::within_one_timeout(|| HttpClient::connecting(url, settings))
         };
         // The operator configured the first URL: no policy binds it.
         let first = make(first_url(credential), None)?;
@@ -144,16 +144,8 @@ impl Client {
     ) -> Self {
         let url = first_url(credential).clone();
         let first = Arc::new(ServerEndpoint::new(url, first, credential));
-        let inputs = Arc::new(InputReader {
-            files: Mutex::new(InputFiles {
-                secrets: SecretInputs::of(credential),
-                key: KeyFile::of(credential),
-                proof: ProofKeySource::of(credential),
-            }),
-            first: Arc::clone(&first),
-            wall_clock: Arc::clone(&wall_clock),
-            faults: ReportedFaults::of(&credential.name),
-        });
+        let (asked_first, clock) = (Arc::clone(&first), Arc::clone(&wall_clock));
+        let inputs = Arc::new(InputReader::of(credential, asked_first, clock));
         let _ = inputs.read();
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(_) => EndpointSource::Known(first),
@@ -171,6 +163,7 @@ impl Client {
             clock: Arc::default(),
             inputs,
             last: Mutex::new(LastInputs::NotYet),
+            prepared: Mutex::new(None),
         }
     }
 
@@ -211,18 +204,20 @@ impl Client {
         })
     }
 
-    async fn fetch(&self) -> Result<TokenResponse, TokenError> {
-        let (mut answer, mut asked, mut during) = self.ask(self.nonce.get()).await?;
+    async fn fetch(&self, on_send: OnSend<'_>) -> Result<TokenResponse, TokenError> {
+        let nonce = self.nonce.get();
+        let (mut answer, mut asked, mut during) = self.ask(nonce, on_send).await?;
         if answer.nonce.is_some() && answer.wants_nonce() {
             // The request is sent once more with this nonce, even if other clients got a newer one
             // meanwhile, and with a new assertion.
-            (answer, asked, during) = self.ask(answer.nonce).await?;
+            (answer, asked, during) = self.ask(answer.nonce, on_send).await?;
         }
         if answer.may_refuse_date() && self.sends_dates() {
-            let nonce = answer.nonce.clone();
+            let newer = answer.nonce.clone();
             // Only what was dated for this very server follows its clock.
             if self.clock.learn(&answer.headers, &during) {
-                (answer, asked, _) = self.ask(nonce.or(self.nonce.get())).await?;
+                let nonce = newer.or(self.nonce.get());
+                (answer, asked, _) = self.ask(nonce, on_send).await?;
             }
         }
         let token = answer.judge(asked, (self.wall_clock)())?;
@@ -244,13 +239,17 @@ impl Client {
     async fn ask(
         &self,
         nonce: Option<Nonce>,
+        on_send: OnSend<'_>,
     ) -> Result<(EndpointResponse, RequestContext<'_>, RequestPeriod), TokenError> {
         let RequestInputs {
             secrets,
             signer,
             proof_key,
             ..
-        } = self.read().await?;
+        } = match self.take_prepared() {
+            Some(prepared) => prepared,
+            None => self.read().await?,
+        };
         let mut request = TokenRequest::new(&secrets, self.redactor.clone());
         let endpoint = match &self.server {
             EndpointSource::Known(endpoint) => endpoint.clone(),
@@ -297,7 +296,8 @@ impl Client {
         // The inputs are doubtful until the request succeeds: one that runs out of time is dropped, and
         // nothing runs after that.
         self.set_doubtful(true);
-        let answer = endpoint.post(request.headers, request.form).await?;
+        let sending = endpoint.post(request.headers, request.form, on_send);
+        let answer = sending.await?;
         let during = now..=(self.wall_clock)();
         if let Some(ahead) = self.clock.measure(&answer.headers, &during) {
             let (credential, server) = (&self.credential.name, &asked.endpoint);
@@ -310,10 +310,13 @@ impl Client {
         Ok((answer, asked, during))
     }
 
-    /// Reads all files again, for a request.
+    fn take_prepared(&self) -> Option<RequestInputs> {
+        lock(&self.prepared).take()
+    }
+
+    /// Reads all files again, for a request. While that takes long, what was good before is used.
     async fn read(&self) -> Result<RequestInputs, TokenError> {
-        let inputs = Arc::clone(&self.inputs);
-        let read = blocking::run(move || inputs.read()).await;
+        let read = self.inputs.read_soon().await;
         let read = read.map_err(TokenError::unread)?;
         *lock(&self.last) = match &read {
             Ok(material) => LastInputs::Read(material.clone()),
@@ -343,7 +346,22 @@ impl Client {
 
 impl TokenEndpoint for Client {
     fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>> {
-        Box::pin(self.fetch())
+        self.request_telling(&|| ())
+    }
+
+    fn request_telling<'a>(
+        &'a self,
+        on_send: OnSend<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenError>> {
+        Box::pin(self.fetch(on_send))
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<(), TokenError>> {
+        Box::pin(async {
+            let read = self.read().await?;
+            *lock(&self.prepared) = Some(read);
+            Ok(())
+        })
     }
 
     fn address(&self) -> Option<(String, u16)> {
@@ -356,9 +374,8 @@ impl TokenEndpoint for Client {
     }
 
     fn reread_secrets(&self) -> BoxFuture<'_, bool> {
-        let inputs = Arc::clone(&self.inputs);
-        Box::pin(async move {
-            let read = blocking::run(move || inputs.read()).await;
+        Box::pin(async {
+            let read = self.inputs.read_soon().await;
             read.is_ok_and(|now| self.differs(now))
         })
     }

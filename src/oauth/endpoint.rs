@@ -15,8 +15,8 @@ use crate::address::OwnSockets;
 use crate::config::{Credential, HttpVersion};
 use crate::dpop::Nonce;
 use crate::http_client::{
-    self, AddressPolicy, HttpClient, NetworkSettings, RequestErrorKind, Response, UnreadableBody,
-    display_url,
+    self, AddressPolicy, HttpClient, NetworkSettings, OnSend, RequestErrorKind, Response,
+    UnreadableBody, display_url,
 };
 use crate::redact::Redactor;
 use crate::upstream::ClientCertificate;
@@ -59,18 +59,20 @@ impl ServerEndpoint {
 
     /// Asks for `url`, which is of this endpoint's origin.
     pub(super) async fn get(&self, url: &Url) -> Result<EndpointResponse, TokenError> {
-        self.ask(url, Method::GET, HeaderMap::new(), Bytes::new())
+        self.ask(url, Method::GET, HeaderMap::new(), Bytes::new(), &|| ())
             .await
     }
 
-    /// Sends `form` to the endpoint itself.
+    /// Sends `form` to the endpoint itself, and calls `on_send` when it goes out.
     pub(super) async fn post(
         &self,
         headers: HeaderMap,
         form: Form,
+        on_send: OnSend<'_>,
     ) -> Result<EndpointResponse, TokenError> {
         let body = Bytes::from_owner(form);
-        self.ask(&self.url, Method::POST, headers, body).await
+        self.ask(&self.url, Method::POST, headers, body, on_send)
+            .await
     }
 
     async fn ask(
@@ -79,10 +81,12 @@ impl ServerEndpoint {
         method: Method,
         more: HeaderMap,
         body: Bytes,
+        on_send: OnSend<'_>,
     ) -> Result<EndpointResponse, TokenError> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, JSON)]);
         headers.extend(more);
-        let response = self.http.send(method, url, headers, body).await?;
+        let response = self.http.send_telling(method, url, headers, body, on_send);
+        let response = response.await?;
         let Response {
             status,
             mut headers,

@@ -30,7 +30,7 @@ pub use requester::{Identity, Requester};
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
-pub use crate::http_client::BoxFuture;
+pub use crate::http_client::{BoxFuture, OnSend};
 use crate::redact::{self, Redactor};
 
 /// Says what time it is for those who date assertions and proofs.
@@ -40,6 +40,25 @@ pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub trait TokenEndpoint: Send + Sync + 'static {
     /// Sends one token request (RFC 6749 section 4.4). The caller bounds its time.
     fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>>;
+
+    /// As [`request`](Self::request), and calls `on_send` whenever a token request goes out: the lifetime of the token
+    /// counts from the last one. What came before, such as a discovery, takes nothing from it.
+    fn request_telling<'a>(
+        &'a self,
+        on_send: OnSend<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenError>> {
+        let _ = on_send;
+        self.request()
+    }
+
+    /// Reads the files that the next request is made of. Its time is bounded by `server.file_timeout`, and not by the
+    /// time for a token request: the failure names the file and not the server.
+    ///
+    /// # Errors
+    /// Why one cannot be used, when nothing from before can stand in.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), TokenError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Host and port of the server that its first request goes to, if there is one.
     fn address(&self) -> Option<(String, u16)> {

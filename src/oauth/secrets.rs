@@ -64,6 +64,12 @@ pub(super) struct SecretInputs {
     token_headers: Vec<SecretInput>,
 }
 
+/// What secrets that were read before have to be still. Only what can expire is looked at again.
+pub(super) struct SecretChecks {
+    client_secret: SecretKind,
+    tokens: Vec<SecretKind>,
+}
+
 struct SecretInput {
     source: SecretSource,
     kind: SecretKind,
@@ -102,6 +108,15 @@ impl SecretInputs {
         }
     }
 
+    /// By what it is told whether what was read is still good.
+    pub(super) fn checks(&self) -> SecretChecks {
+        let client_secret = self.client_secret.as_ref();
+        SecretChecks {
+            client_secret: client_secret.map_or(SecretKind::Any, |secret| secret.kind),
+            tokens: self.tokens.iter().map(|token| token.kind).collect(),
+        }
+    }
+
     /// Reads every file and variable again. What was last good stands in for what is not good now.
     ///
     /// # Errors
@@ -124,6 +139,18 @@ impl SecretInputs {
             extra_parameters: extra_parameters?,
             token_headers: token_headers?,
         })
+    }
+}
+
+impl SecretChecks {
+    /// Whether these secrets can be sent now.
+    pub(super) fn pass(&self, secrets: &Secrets, now: SystemTime) -> bool {
+        let shown = secrets.client_secret.iter();
+        let shown = shown.map(|secret| (self.client_secret, secret));
+        let tokens = self.tokens.iter().copied().zip(&secrets.tokens);
+        shown
+            .chain(tokens)
+            .all(|(kind, secret)| kind.check(secret, now).is_ok())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The task that fetches a credential's tokens, one at a time.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
@@ -45,6 +45,8 @@ pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
 }
 
 struct AttemptResult {
+    begun: Moment,
+    /// When the last token request went out.
     sent: Moment,
     result: Result<TokenResponse, TokenError>,
     trace: Option<TracedFetch>,
@@ -53,6 +55,7 @@ struct AttemptResult {
 impl AttemptResult {
     fn panicked(now: Moment) -> Self {
         Self {
+            begun: now,
             sent: now,
             trace: None,
             result: Err(TokenError {
@@ -66,28 +69,44 @@ impl AttemptResult {
 
 async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
     let _permit = shared.gate.acquire().await;
-    let sent = shared.clock.now();
+    let begun = shared.clock.now();
     let trace = TracedFetch::begin(&shared);
     let settings = shared.settings.load_full();
-    let limit = settings.policy.fetch_timeout;
-    let result = timeout(limit, settings.endpoint.request())
-        .await
-        .unwrap_or_else(|_| {
-            Err(TokenError {
-                kind: TokenErrorKind::Timeout,
-                message: format!("the token endpoint has not answered within {limit:?}"),
-                retry_after: None,
-            })
-        });
+    let sent = Mutex::new(begun);
+    let result = match settings.endpoint.prepare().await {
+        Ok(()) => {
+            let note_time = || {
+                // Replaced whole, so a panic elsewhere leaves it sound.
+                *sent.lock().unwrap_or_else(PoisonError::into_inner) = shared.clock.now();
+            };
+            // For an endpoint that does not tell.
+            note_time();
+            let limit = settings.policy.fetch_timeout;
+            let request = settings.endpoint.request_telling(&note_time);
+            let answer = timeout(limit, request).await;
+            answer.unwrap_or_else(|_| Err(unanswered(limit)))
+        }
+        Err(error) => Err(error),
+    };
     AttemptResult {
-        sent,
+        begun,
+        sent: sent.into_inner().unwrap_or_else(PoisonError::into_inner),
         result,
         trace,
     }
 }
 
+fn unanswered(limit: Duration) -> TokenError {
+    TokenError {
+        kind: TokenErrorKind::Timeout,
+        message: format!("the token endpoint has not answered within {limit:?}"),
+        retry_after: None,
+    }
+}
+
 fn finish(shared: &SharedState, attempt: AttemptResult) {
     let AttemptResult {
+        begun: began,
         sent,
         result,
         trace,
@@ -101,7 +120,7 @@ fn finish(shared: &SharedState, attempt: AttemptResult) {
         (ended, span, state.attempts_begun(), state.pause(now))
     });
     shared.ended.send_replace(begun);
-    let took = now.boot.saturating_sub(sent.boot);
+    let took = now.boot.saturating_sub(began.boot);
     let outcome = match &ended.result {
         Ok(_) => "success",
         Err(error) => error.kind.label(),

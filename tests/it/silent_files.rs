@@ -3,15 +3,21 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
+use sidebearer::config::{Credential, Tls};
+use sidebearer::files::DEFAULT_TIMEOUT;
+use sidebearer::oauth::{Client, TokenEndpoint};
 
 use crate::support::api::Api;
 use crate::support::client::{get, post};
 use crate::support::idp::Idp;
 use crate::support::process::{Process, command};
-use crate::support::{eventually, loopback, skip, smallest};
+use crate::support::scripted::{GOOD, Server, credential, ok};
+use crate::support::tls::Ca;
+use crate::support::{eventually, loopback, skip, smallest, with_patience};
 
 const SILENT: &str = "the file system has not answered within 1s";
 
@@ -83,6 +89,52 @@ async fn a_configuration_file_that_hangs_refuses_the_reload_and_stops_nothing() 
     process.signal(Signal::HUP);
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code, 0);
+}
+
+#[tokio::test]
+async fn a_secret_that_hangs_for_longer_than_its_token_lives_costs_no_request() {
+    let (api, idp) = (Api::open(), Idp::start());
+    idp.set_lifetime(6);
+    // Shorter than file_timeout is by default, and so is what a renewal leaves.
+    let process = Process::start(&with_patience(&smallest(&api, &idp), "1s")).await;
+    assert_eq!(get(process.address(), "/").await.status, 200);
+    let Some(held) = hold(&process.dir().join("secret")) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    let before = idp.requests();
+    while idp.requests() < before + 3 {
+        ticks.tick().await;
+        let answer = get(process.address(), "/").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn tls_files_that_hang_do_not_keep_a_token_request_from_its_server() {
+    let ca = Ca::new();
+    let tls = Some(ca.certificate(&["localhost"]).server(&[]));
+    let server = Server::with_tls(tls, |_| ok(GOOD)).await;
+    let url = format!("https://localhost:{}/token", server.address.port());
+    let tls = Tls {
+        ca_file: Some(ca.file().into()),
+        ..Tls::default()
+    };
+    let credential = Credential {
+        tls,
+        ..credential(&url)
+    };
+    let client = Client::new(&credential).unwrap();
+    let Some(held) = hold(&ca.file()) else {
+        return;
+    };
+    let begun = Instant::now();
+    client.prepare().await.unwrap();
+    client.request().await.unwrap();
+    let took = begun.elapsed();
+    assert!(took < DEFAULT_TIMEOUT, "{took:?}");
+    drop(held);
 }
 
 #[tokio::test]

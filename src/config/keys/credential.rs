@@ -261,7 +261,7 @@ keys! {
         /// The longest lifetime. A longer one is cut to it.
         max_lifetime: Time = Time::new("24h", "1s");
 
-        /// How long one token request may take as a whole.
+        /// How long one token request may take as a whole, once its files have been read.
         fetch_timeout: Time = Time::new("10s", "1ms");
 
         /// How long one address of the authorization server may stay silent before the next one is tried

@@ -62,7 +62,8 @@ keys! {
         max_file_bytes: Size = Size::new("1MiB", "1KiB", "64MiB");
 
         /// How long a file system may take to answer when a file is read or a socket file is made. After
-        /// that the last good content of a secret file stays in use, and a reload is refused.
+        /// that the last good content of a secret file stays in use, and a reload is refused. A token request uses
+        /// the last good content already after 0.2 s, if it has one.
         file_timeout: Time = Time::new("5s", "100ms");
 
         /// How often a refused configuration is tried again.

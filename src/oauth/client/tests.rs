@@ -175,6 +175,52 @@ async fn a_request_that_was_dropped_leaves_doubt() {
     assert!(lock(&discovery.found).doubtful);
 }
 
+#[tokio::test]
+async fn a_token_request_is_sent_after_the_discovery_and_once_more_for_a_nonce() {
+    const DOCUMENT: &str = r#"{"issuer":"{}","token_endpoint":"{}/token"}"#;
+    const TOKEN: &str = r#"{"access_token":"tok","token_type":"bearer"}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let client = Client::new(&credential(&issuer)).unwrap();
+    let sent = std::sync::atomic::AtomicUsize::new(0);
+    let count = || sent.load(std::sync::atomic::Ordering::SeqCst);
+    let note = || {
+        sent.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    };
+    let server = async {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        read_request(&mut tcp).await;
+        assert_eq!(count(), 0, "while the document is asked for");
+        answer(&mut tcp, "200 x", &DOCUMENT.replace("{}", &issuer)).await;
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        assert!(read_request(&mut tcp).await.starts_with("POST /token "));
+        assert_eq!(count(), 1);
+        let nonce = "400 x\r\ndpop-nonce: n-1";
+        answer(&mut tcp, nonce, r#"{"error":"use_dpop_nonce"}"#).await;
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        read_request(&mut tcp).await;
+        assert_eq!(count(), 2);
+        answer(&mut tcp, "200 x", TOKEN).await;
+    };
+    let ((), token) = tokio::join!(server, client.request_telling(&note));
+    assert_eq!(token.unwrap().access_token.expose(), "tok");
+    assert_eq!(count(), 2);
+}
+
+async fn read_request(tcp: &mut tokio::net::TcpStream) -> String {
+    let mut request = vec![0; 4096];
+    let read = tcp.read(&mut request).await.unwrap();
+    String::from_utf8_lossy(&request[..read]).into_owned()
+}
+
+async fn answer(tcp: &mut tokio::net::TcpStream, status: &str, body: &str) {
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all((head + body).as_bytes()).await.unwrap();
+}
+
 #[test]
 fn debug_shows_no_secret() {
     let client = Client::new(&credential("http://127.0.0.1")).unwrap();

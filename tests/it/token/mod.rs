@@ -6,4 +6,5 @@ mod flight;
 mod fresh;
 mod refresh;
 mod rejection;
+mod sent;
 pub(crate) mod simulation;

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use sidebearer::http_client::{
-    BoxFuture, Error, RequestErrorKind, Response, Transport, UnreadableBody,
+    BoxFuture, Error, OnSend, RequestErrorKind, Response, Transport, UnreadableBody,
 };
 use tokio::time::sleep;
 use url::Url;
@@ -251,7 +251,9 @@ impl Transport for World {
         &'a self,
         url: &'a Url,
         request: Request<Bytes>,
+        on_send: OnSend<'a>,
     ) -> BoxFuture<'a, Result<Response, Error>> {
+        on_send();
         let times = self.times();
         let answer = self.lock().receive(url, &request, times);
         self.arrived.notify_waiters();

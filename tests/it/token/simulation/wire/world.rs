@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use sidebearer::oauth::{
-    BoxFuture, Client, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
+    BoxFuture, Client, InputFault, OnSend, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
 };
 use sidebearer::token::{Clock, Moment};
 use tempfile::TempDir;
@@ -162,9 +162,16 @@ pub(super) struct Observed {
 
 impl TokenEndpoint for Observed {
     fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>> {
+        self.request_telling(&|| ())
+    }
+
+    fn request_telling<'a>(
+        &'a self,
+        on_send: OnSend<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenError>> {
         Box::pin(async move {
-            let sent = self.world.clock.now();
             {
+                let sent = self.world.clock.now();
                 let state = &mut *self.world.lock();
                 let writes = state.files.writes;
                 state.pace.begin(sent, writes != state.fetch.writes);
@@ -173,12 +180,17 @@ impl TokenEndpoint for Observed {
                     ..Fetch::default()
                 };
             }
+            let sent = Mutex::new(self.world.clock.now());
+            let note_time = || {
+                *sent.lock().expect("no panic inside") = self.world.clock.now();
+                on_send();
+            };
             let mut under_way = UnderWay {
                 world: &self.world,
-                sent,
+                sent: &sent,
                 result: None,
             };
-            let result = self.client.request().await;
+            let result = self.client.request_telling(&note_time).await;
             under_way.result.insert(result).clone()
         })
     }
@@ -197,7 +209,8 @@ impl TokenEndpoint for Observed {
 /// A fetch; when it ends, well or cut off, it is judged.
 struct UnderWay<'a> {
     world: &'a World,
-    sent: Moment,
+    /// When its last request went out.
+    sent: &'a Mutex<Moment>,
     result: Option<Result<TokenResponse, TokenError>>,
 }
 
@@ -211,7 +224,8 @@ impl Drop for UnderWay<'_> {
                 state
                     .pace
                     .check(granted, || format!("a token out of nowhere: {token:?}"));
-                return state.pace.granted(self.sent, times.now, &token);
+                let sent = *self.sent.lock().expect("no panic inside");
+                return state.pace.granted(sent, times.now, &token);
             }
             Some(Err(error)) => error,
             None => TokenError {
