@@ -2,49 +2,36 @@
 
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
-
+use super::spiffe_owners::SpiffeOwners;
 use super::{CertificateIdentity, Claim, IdentificationMeans, Identified};
 use crate::config::SpiffePattern;
 use crate::policy::CallerIndex;
 
-/// Stands for one segment of a pattern.
-const ANY_SEGMENT: &str = "*";
-
-/// Whose each name is. A lookup takes as many steps for ten callers as for 10,000: one for names, and one for each
-/// way in which patterns have wildcards.
+/// Whose each name is. A lookup takes as many steps for ten callers as for 10,000.
 #[derive(Debug, Default)]
 pub struct CertificateOwners {
     dns_names: HashMap<Box<str>, Claim<CallerIndex>>,
-    /// SPIFFE IDs, and patterns of them as they are written.
-    spiffe_ids: HashMap<Box<str>, Claim<CallerIndex>>,
-    shapes: Vec<Shape>,
+    spiffe_ids: SpiffeOwners,
 }
-
-/// Where a pattern has wildcards: for each part between slashes whether it is one.
-type Shape = Box<[bool]>;
 
 impl CertificateOwners {
     /// A DNS name is a caller's.
     pub fn add_dns_name(&mut self, name: &str, caller: CallerIndex) {
-        add(&mut self.dns_names, name.into(), caller);
+        let owner = self.dns_names.entry(name.into());
+        let owner = owner.or_insert(Claim::Nobody);
+        *owner = owner.and(Claim::Of(caller));
     }
 
     /// SPIFFE IDs are a caller's.
     pub fn add_spiffe_ids(&mut self, pattern: &SpiffePattern, caller: CallerIndex) {
-        let pattern = pattern.to_string();
-        let shape: Shape = pattern.split('/').map(|part| part == ANY_SEGMENT).collect();
-        if shape.contains(&true) && !self.shapes.contains(&shape) {
-            self.shapes.push(shape);
-        }
-        add(&mut self.spiffe_ids, pattern.into(), caller);
+        self.spiffe_ids.add(pattern, caller);
     }
 
     /// Whose a certificate is.
     pub fn owner(&self, certificate: &CertificateIdentity) -> Claim<Identified> {
         let mut claim = Claim::Nobody;
         if let Some(id) = &certificate.spiffe_id {
-            claim = claim.and(self.owner_of_id(id).by(IdentificationMeans::SpiffeId));
+            claim = claim.and(self.spiffe_ids.owner(id).by(IdentificationMeans::SpiffeId));
         }
         if !self.dns_names.is_empty() {
             let owners = certificate.dns_names.iter();
@@ -56,36 +43,6 @@ impl CertificateOwners {
         }
         claim
     }
-
-    fn owner_of_id(&self, id: &str) -> Claim<CallerIndex> {
-        let owner = |pattern: &str| self.spiffe_ids.get(pattern).copied();
-        let exact = owner(id).unwrap_or(Claim::Nobody);
-        let shapes = self.shapes.iter();
-        let by_pattern = shapes.filter_map(|shape| {
-            let pattern = generalize(id, shape)?;
-            owner(str::from_utf8(&pattern).ok()?)
-        });
-        by_pattern.fold(exact, Claim::and)
-    }
-}
-
-/// The only pattern of a shape that an ID can fit: short enough to need no allocation.
-fn generalize(id: &str, shape: &Shape) -> Option<SmallVec<[u8; 256]>> {
-    let mut pattern = SmallVec::new();
-    let mut parts = id.split('/');
-    for (at, is_any) in shape.iter().enumerate() {
-        let part = parts.next()?;
-        if at > 0 {
-            pattern.push(b'/');
-        }
-        pattern.extend_from_slice(if *is_any { ANY_SEGMENT } else { part }.as_bytes());
-    }
-    parts.next().is_none().then_some(pattern)
-}
-
-fn add(owners: &mut HashMap<Box<str>, Claim<CallerIndex>>, name: Box<str>, caller: CallerIndex) {
-    let owner = owners.entry(name).or_insert(Claim::Nobody);
-    *owner = owner.and(Claim::Of(caller));
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod claim;
 mod directory;
 mod key;
 mod presented;
+mod spiffe_owners;
 pub mod token;
 mod user;
 

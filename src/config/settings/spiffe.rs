@@ -20,7 +20,7 @@ pub struct SpiffePattern {
 
 /// Why a text is no pattern of SPIFFE IDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum SpiffePatternError {
+pub(crate) enum SpiffePatternError {
     /// It does not begin with `spiffe://`.
     Scheme,
     /// What stands for the trust domain is none.
@@ -35,7 +35,7 @@ pub(in crate::config) enum SpiffePatternError {
 
 impl SpiffePattern {
     /// Reads a pattern.
-    pub(in crate::config) fn parse(text: &str) -> Result<Self, SpiffePatternError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SpiffePatternError> {
         if text.len() > LONGEST {
             return Err(SpiffePatternError::Length);
         }
