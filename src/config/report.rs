@@ -1,7 +1,7 @@
 //! Collects what is found, and turns it into diagnostics.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -31,6 +31,8 @@ pub(super) struct SourceSpan {
 pub(super) struct Report<'a> {
     sources: &'a [SourceFile],
     findings: RefCell<Vec<Finding>>,
+    /// How many of them are errors: asked before and after each table.
+    errors: Cell<usize>,
     /// What may be shown, but for what is secret in a URL; every other value is hidden. Almost all values are here, so
     /// that no more is asked about them before the end.
     revealed: RefCell<Vec<Revealed>>,
@@ -80,6 +82,7 @@ impl<'a> Report<'a> {
         Self {
             sources,
             findings: RefCell::default(),
+            errors: Cell::default(),
             revealed: RefCell::default(),
             concealed: RefCell::default(),
         }
@@ -97,11 +100,7 @@ impl<'a> Report<'a> {
 
     /// How many errors there are so far.
     pub(super) fn errors(&self) -> usize {
-        let findings = self.findings.borrow();
-        let errors = findings.iter();
-        errors
-            .filter(|found| found.severity == Severity::Error)
-            .count()
+        self.errors.get()
     }
 
     /// Something that works, but should be looked at.
@@ -139,7 +138,7 @@ impl<'a> Report<'a> {
                 (error.message(), help.to_owned())
             }
         };
-        self.findings.borrow_mut().push(Finding {
+        self.push(Finding {
             severity: Severity::Error,
             place: SourceSpan {
                 file,
@@ -319,13 +318,20 @@ impl<'a> Report<'a> {
     }
 
     fn add(&self, severity: Severity, place: &SourceSpan, message: String, help: String) {
-        self.findings.borrow_mut().push(Finding {
+        self.push(Finding {
             severity,
             place: place.clone(),
             message,
             help,
             quoting: Quoting::Parsed,
         });
+    }
+
+    fn push(&self, found: Finding) {
+        if found.severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        self.findings.borrow_mut().push(found);
     }
 }
 
