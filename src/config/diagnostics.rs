@@ -1,5 +1,6 @@
 //! Problems found in a configuration, and how they are shown.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -7,11 +8,14 @@ use serde::Serialize;
 
 use crate::files::Shortage;
 
-/// How many findings a process keeps, which has told them all in its log.
+/// How many findings with the same advice are told one by one.
+const MOST_ALIKE: usize = 100;
+
+/// How many findings a process keeps of those that its log has told.
 const MOST_KEPT: usize = 100;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The configuration is refused.
@@ -36,6 +40,9 @@ pub struct Diagnostic {
     pub message: String,
     /// What was expected instead, or what to do; free of secrets.
     pub help: String,
+    /// How many findings it stands for: one, unless it says how many others there are.
+    #[serde(skip_serializing_if = "is_one")]
+    pub count: usize,
     /// The line itself; kept out of what programs read.
     #[serde(skip)]
     pub(super) quote: Option<Quote>,
@@ -73,6 +80,7 @@ impl Diagnostic {
             column: None,
             message,
             help,
+            count: 1,
             quote: None,
             argument: None,
             is_passing: false,
@@ -85,6 +93,14 @@ impl Diagnostic {
         Self {
             is_passing: true,
             ..Self::of_file(path, message, shortage.advice.to_owned())
+        }
+    }
+
+    /// The file, with line and column if it has them.
+    fn place(&self) -> String {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", self.file),
+            _ => self.file.clone(),
         }
     }
 }
@@ -123,15 +139,44 @@ impl Diagnostics {
         Self(errors.cloned().collect())
     }
 
+    /// Of those with the same advice the first hundred. If more than one follows, the next one says how many and where: ten
+    /// thousand would be a log line of megabytes, which hides what else was found.
+    #[must_use]
+    pub(super) fn abridged(self) -> Self {
+        let mut told: Vec<Diagnostic> = Vec::new();
+        // How many there are, and which of those that are told was the last.
+        let mut alike: HashMap<(Severity, String), (usize, usize)> = HashMap::new();
+        for found in self.0 {
+            let advice = (found.severity, found.help.clone());
+            let (count, last) = alike.entry(advice).or_default();
+            *count += 1;
+            if *count <= MOST_ALIKE + 1 {
+                *last = told.len();
+                told.push(found);
+            } else {
+                let others = &mut told[*last];
+                others.count += 1;
+                others.message = format!(
+                    "{} more have the same advice, from here to {}",
+                    others.count,
+                    found.place()
+                );
+            }
+        }
+        Self(told)
+    }
+
     /// What a process keeps of them and shows again: the first hundred, and how many more there were.
     #[must_use]
     pub fn brief(&self) -> Self {
         let (kept, others) = self.0.split_at(self.0.len().min(MOST_KEPT));
+        let count = others.iter().map(|found| found.count).sum();
         let more = others.first().map(|first| Diagnostic {
             severity: first.severity,
+            count,
             ..Diagnostic::of_file(
                 Path::new(&first.file),
-                format!("{} more are not shown here", others.len()),
+                format!("{count} more are not shown here"),
                 "see the log, or run `sidebearer check`".to_owned(),
             )
         });
@@ -142,6 +187,10 @@ impl Diagnostics {
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl<'a> IntoIterator for &'a Diagnostics {
@@ -221,5 +270,54 @@ mod tests {
         };
         assert_eq!(more.message, "9900 more are not shown here");
         assert_eq!(more.severity, Severity::Error);
+    }
+
+    fn alike(line: usize, help: &str) -> Diagnostic {
+        Diagnostic {
+            line: Some(line),
+            column: Some(1),
+            ..Diagnostic::of_file(
+                Path::new("a.toml"),
+                format!("mistake {line}"),
+                help.to_owned(),
+            )
+        }
+    }
+
+    #[test]
+    fn of_many_findings_with_the_same_advice_one_stands_for_those_after_the_first_hundred() {
+        let of_both = |count: usize| {
+            let one = |line| alike(line, if line % 2 == 0 { "even" } else { "odd" });
+            Diagnostics((0..count).map(one).collect())
+        };
+        for few in [0, 1, 2 * (MOST_ALIKE + 1)] {
+            assert_eq!(of_both(few).abridged(), of_both(few));
+        }
+        let mut expected = of_both(2 * (MOST_ALIKE + 1));
+        for (found, last) in expected.0.iter_mut().rev().zip([999, 998]) {
+            found.count = 400;
+            found.message = format!("400 more have the same advice, from here to a.toml:{last}:1");
+        }
+        assert_eq!(of_both(1000).abridged(), expected);
+    }
+
+    #[test]
+    fn what_says_how_many_others_there_are_is_counted_as_those_when_it_is_not_kept() {
+        let found = |line| alike(line, "the same");
+        let found = Diagnostics((0..300).map(found).collect());
+        let brief = found.abridged().brief();
+        let more = &brief.0[MOST_KEPT];
+        assert_eq!(more.message, "200 more are not shown here");
+        assert_eq!(more.count, 200);
+    }
+
+    #[test]
+    fn an_error_is_told_after_any_number_of_warnings_with_its_advice() {
+        let mut found: Vec<_> = (0..300).map(|line| alike(line, "the same")).collect();
+        for warning in &mut found[..299] {
+            warning.severity = Severity::Warning;
+        }
+        let last = found[299].clone();
+        assert_eq!(Diagnostics(found).abridged().0.last(), Some(&last));
     }
 }

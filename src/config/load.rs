@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::arguments::{ArgumentText, Arguments};
 use super::config_files::{OpenedFile, list, open};
-use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::diagnostics::{Diagnostic, Diagnostics};
 use super::draft::Draft;
 use super::file_rules::{FileRules, FileUses};
 use super::keys::{ROOT, ROOT_TABLE, SERVER};
@@ -347,15 +347,5 @@ fn max_file_bytes(sources: &[SourceFile], tables: &[(usize, Spanned<DeTable<'_>>
 
 /// An error without a line to blame.
 fn alone(path: &Path, message: String, help: &str) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        file: path.display().to_string(),
-        line: None,
-        column: None,
-        message,
-        help: help.to_owned(),
-        quote: None,
-        argument: None,
-        is_passing: false,
-    }
+    Diagnostic::of_file(path, message, help.to_owned())
 }

@@ -309,12 +309,13 @@ impl<'a> Report<'a> {
                 column,
                 message: found.message,
                 help: found.help,
+                count: 1,
                 quote,
                 argument: None,
                 is_passing: false,
             });
         }
-        Diagnostics(diagnostics)
+        Diagnostics(diagnostics).abridged()
     }
 
     fn add(&self, severity: Severity, place: &SourceSpan, message: String, help: String) {
@@ -351,6 +352,7 @@ fn of_arguments(made: &ArgumentText, found: Finding, hidden: &[Range<usize>]) ->
         column: None,
         message,
         help: made.retell(&found.help, said),
+        count: 1,
         quote: said.map(|said| said.quote(hidden)),
         argument: said
             .map(|said| said.argument.key.name)

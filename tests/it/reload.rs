@@ -3,6 +3,7 @@
 mod credentials;
 mod faults;
 mod files;
+mod findings;
 mod listeners;
 mod rotation;
 mod snapshot;

@@ -231,7 +231,7 @@ function configuration() {
   const egress = status.egress.rules.length;
   return [
     h("dl", {}, fact("generation", count(snapshot.generation)), fact("in place", time(snapshot.loaded_at, () => `since ${span(now() - snapshot.loaded_at)}`)), fact("routes", count(status.routes.length)), egress > 0 && fact("egress rules", count(egress)), status.audit && fact("audit", foreign(status.audit.file)), status.interception && fact("intercepts", count(status.interception.domains.length))),
-    reload.warnings.length > 0 && h("details", {}, h("summary", {}, many(reload.warnings.length, "warning")), reload.warnings.map((it) => h("p", {}, foreign(it.file), it.line ? `:${it.line}: ` : ": ", foreign(it.message, 2000), h("span", { class: "soft" }, " ", foreign(it.help, 2000))))),
+    reload.warnings.length > 0 && h("details", {}, h("summary", {}, many(reload.warnings.reduce((sum, it) => sum + (it.count ?? 1), 0), "warning")), reload.warnings.map((it) => h("p", {}, foreign(it.file), it.line ? `:${it.line}: ` : ": ", foreign(it.message, 2000), h("span", { class: "soft" }, " ", foreign(it.help, 2000))))),
     reload.last_refused ? h("details", {}, h("summary", {}, "Last refused ", time(reload.last_refused.at, () => ago(reload.last_refused.at))), verbatim(reload.last_refused.text, "The last refused configuration")) : h("p", { class: "soft" }, "No configuration has been refused since the start."),
   ];
 }

@@ -98,7 +98,7 @@ export function troubled(at, second) {
   state.interception = { domains: ["example.com"], trust_directory: "/run/trust", roots_sha256: [], certificates: [{ file: "/run/ca/issuer.pem", expires: at + 3 * 86_400 }] };
   state.audit = { file: "/var/log/sidebearer/audit.jsonl", writing: false, last_error: "no space is left on the device", waiting_bytes: 1024 };
   state.caller_tokens = { keys: [{ issuer: "https://id.example.net", keys: 0, failures: 4, last_error: { at: at - 5, message: HOSTILE } }], reviews: { failures: 2, last_error: "timeout", answered_at: at - 60 } };
-  state.reload.warnings = [{ severity: "warning", file: "sidebearer.toml", line: 3, column: 1, message: "every user of the machine can read it", help: "take the right from others" }];
+  state.reload.warnings = [{ severity: "warning", file: "sidebearer.toml", line: 3, column: 1, message: "every user of the machine can read it", help: "take the right from others" }, { severity: "warning", file: "sidebearer.toml", line: 4, column: 1, message: "1200 more have the same advice, from here to sidebearer.toml:1204:1", help: "take the right from others", count: 1200 }];
   return state;
 }
 
