@@ -207,7 +207,7 @@ impl Reloader {
     async fn retry(&mut self) {
         let outcome = self.try_reload().await;
         let refused = self.admin.last_reload().refused.clone();
-        if outcome.as_ref().err() != refused.as_ref() {
+        if outcome.as_ref().err().map(Diagnostics::brief) != refused {
             let _ = self.report(outcome).await;
         }
     }

@@ -64,3 +64,17 @@ async fn the_log_tells_few_of_very_many_warnings_and_counts_the_others() {
     let (kept, _, count) = told(&status["reload"]["warnings"]);
     assert_eq!((kept, count), (101, 300));
 }
+
+#[tokio::test]
+async fn what_is_refused_for_very_many_mistakes_is_refused_once() {
+    let api = Api::open();
+    let often = "[server]\nreload_retry_interval = \"100ms\"\n\n";
+    let sidebearer =
+        Sidebearer::start(&[often, &with_callers(&api, 1, |_| "user = 1".to_owned())].concat());
+    let mistaken = with_callers(&api, 300, |_| "spiffe_id = \"none\"".to_owned());
+    sidebearer.reconfigure(&mistaken).await.unwrap_err();
+    let failures = reloads(&sidebearer, "failure").await;
+    // It is looked at again without a word: what has not changed is not news.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(reloads(&sidebearer, "failure").await, failures);
+}
