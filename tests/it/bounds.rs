@@ -15,6 +15,7 @@ use crate::support::client::{self, Connection};
 use crate::support::eventually;
 use crate::support::process::{Memory, Process, scale};
 use crate::support::server::{self, read_head, response};
+use crate::support::tls::Ca;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -202,13 +203,18 @@ async fn a_route_takes_less_than_600_bytes_also_after_reloads() {
 
 /// Callers of whom each is known by what `means` says of its number.
 async fn a_caller_takes_little(means: impl Fn(usize) -> String) {
+    a_caller_takes_little_with("", means).await;
+}
+
+/// The same with more lines.
+async fn a_caller_takes_little_with(lines: &str, means: impl Fn(usize) -> String) {
     let api = server::serve(None, |_| async { response(200, "ok") });
     each_takes_less_than(1000, async |count| {
         let caller = |n| format!("[callers.caller-{n}]\n{}\n", means(n));
         let callers: String = (0..count).map(caller).collect();
         let listener = "upstream = \"api\"\n";
         let listed = format!("{listener}callers = [\"*\"]\n");
-        let config = config("", api, &callers);
+        let config = config("", api, &[lines, &callers].concat());
         Process::start(&config.replace(listener, &listed)).await
     })
     .await;
@@ -239,4 +245,22 @@ async fn a_caller_by_spiffe_id_takes_less_than_1000_bytes_also_after_reloads() {
 #[tokio::test]
 async fn a_caller_by_user_takes_less_than_1000_bytes_also_after_reloads() {
     a_caller_takes_little(|n| format!("user = {}", 1000 + n)).await;
+}
+
+#[tokio::test]
+async fn a_caller_by_key_takes_less_than_1000_bytes_also_after_reloads() {
+    a_caller_takes_little(|n| format!("key = \"{n:0>43}\"")).await;
+}
+
+#[tokio::test]
+async fn a_caller_by_service_account_takes_less_than_1000_bytes_also_after_reloads() {
+    let ca = Ca::new();
+    std::fs::write(ca.dir().join("token"), "x.y.z").unwrap();
+    let cluster = format!(
+        "[kubernetes]\naudience = \"sidebearer\"\napi_server = \"https://127.0.0.1:1\"\n\
+         token_file = \"{}/token\"\nca_file = \"{}\"\n",
+        ca.dir().display(),
+        ca.file().display()
+    );
+    a_caller_takes_little_with(&cluster, |n| format!("service_account = \"team-{n}/app\"")).await;
 }
