@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Method;
 use sidebearer::audit::{
     AuditDecision, AuditOutcome, AuditTrail, NameBook, Record, RequestEvent, RequestText, Subject,
     SubjectNames,
@@ -56,8 +55,7 @@ fn audit(bencher: divan::Bencher<'_, '_>) {
                 listener: 0,
                 route: Some(3),
                 upstream: Some(2),
-                method: Method::GET,
-                text: RequestText::new("crm.example.com", "/v1/customers/4711"),
+                text: RequestText::new("GET", "crm.example.com", "/v1/customers/4711"),
                 token_id: None,
                 decision: AuditDecision::Allowed,
                 rule: None,

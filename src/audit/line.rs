@@ -172,7 +172,7 @@ fn append_subject(to: &mut Vec<u8>, names: &dyn NameBook, subject: &Subject) {
             means: subject.caller.map(|(_, means)| means),
             peer: Some(AsShown(subject.peer)),
             listener: called.listener,
-            method: Some(subject.method.as_str()),
+            method: Some(subject.text.method()),
             host: Some(subject.text.host()),
             path: Some(subject.text.path()),
             route: called.route,

@@ -29,6 +29,7 @@ use crate::metrics::AuditMetrics;
 use crate::supervisor::Supervisor;
 use output::AuditOutput;
 use queue::{AuditMessage, AuditState};
+use record::RECORD_BYTES;
 use writer::AuditWriter;
 
 pub use line::who_and_what;
@@ -40,8 +41,6 @@ pub use record::{
 
 /// How many bytes of records may wait to be written, and be reserved for requests in progress.
 pub const MAX_WAITING: usize = 32 << 20;
-/// What a record takes in addition to the host and path of its request.
-const RECORD_BYTES: usize = 512;
 
 /// Where records are left to be written.
 #[derive(Debug)]
@@ -149,7 +148,7 @@ impl AuditTrail {
         &self.file
     }
 
-    /// Reserves the room of a record whose host and path have so many bytes.
+    /// Reserves the room of a record whose texts have so many bytes.
     ///
     /// # Errors
     /// There is none, or nothing can be written.
@@ -169,16 +168,13 @@ impl AuditTrail {
 
     /// Leaves a record. Without a reserved place it is dropped and counted where there is no room.
     pub fn record(&self, record: Record, place: Option<RecordPlace>) {
-        let bytes = match place {
-            Some(mut place) => std::mem::take(&mut place.bytes),
-            None => {
-                let bytes = RECORD_BYTES + record.text_bytes();
-                if !self.shared.take(bytes) {
-                    return self.shared.count_dropped(1);
-                }
-                bytes
-            }
-        };
+        let bytes = record.waiting_bytes();
+        match place {
+            // It has its room, whatever waits: what it turned out to take counts in the place of what was reserved.
+            Some(mut place) => self.shared.adjust(std::mem::take(&mut place.bytes), bytes),
+            None if !self.shared.take(bytes) => return self.shared.count_dropped(1),
+            None => {}
+        }
         let message = AuditMessage::Record(record, bytes);
         if self.messages.send(message).is_err() {
             self.shared.give_back(bytes);

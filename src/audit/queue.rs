@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
-use super::record::Record;
+use super::record::{RECORD_BYTES, Record, RequestEvent};
 use crate::metrics::AuditMetrics;
 
 /// The state of the audit.
@@ -36,6 +36,8 @@ pub(super) enum AuditMessage {
     Flush(SyncSender<()>),
 }
 
+const _: () = assert!(size_of::<RequestEvent>() + size_of::<AuditMessage>() <= RECORD_BYTES);
+
 /// Room for one record, reserved before there is one.
 #[derive(Debug)]
 pub struct RecordPlace {
@@ -50,6 +52,15 @@ impl AuditState {
             self.give_back(bytes);
         }
         fits
+    }
+
+    /// As many bytes as `taken` are known to be these.
+    pub(super) fn adjust(&self, taken: usize, bytes: usize) {
+        if bytes > taken {
+            self.waiting.fetch_add(bytes - taken, Relaxed);
+        } else {
+            self.give_back(taken - bytes);
+        }
     }
 
     pub(super) fn give_back(&self, bytes: usize) {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Method;
 use serde::{Serialize, Serializer};
 
 use crate::client_socket::Peer;
@@ -50,9 +49,7 @@ pub struct Subject {
     pub route: Option<usize>,
     /// The upstream.
     pub upstream: Option<usize>,
-    /// The method.
-    pub method: Method,
-    /// Host and path.
+    /// Method, host and path.
     pub text: RequestText,
     /// Which token went with it.
     pub token_id: Option<[u8; 16]>,
@@ -64,11 +61,13 @@ pub struct Subject {
     pub trace_id: Option<[u8; 16]>,
 }
 
-/// Host and path in one piece of memory.
+/// Method, host and path in one piece of memory.
 #[derive(Debug)]
 pub struct RequestText {
-    both: Box<str>,
-    host_len: usize,
+    all: Box<str>,
+    /// Where the host begins, and the path.
+    host_at: usize,
+    path_at: usize,
 }
 
 /// What a subject is called.
@@ -164,43 +163,42 @@ pub struct ReloadEvent {
     pub success: bool,
 }
 
-/// How many bytes of the path of a refused request are kept if nobody knows who sent it.
-const MAX_PATH_OF_STRANGERS: usize = 256;
-
 impl RequestText {
-    /// The same of a request that was refused and that anyone may have sent: as much of its path as tells what it
-    /// wanted, so that whoever has no credentials cannot fill the disk with little effort.
-    pub fn of_stranger(host: &str, path: &str) -> Self {
-        let end = path.len().min(MAX_PATH_OF_STRANGERS);
-        let end = (0..=end).rfind(|at| path.is_char_boundary(*at));
-        Self::new(host, &path[..end.unwrap_or_default()])
+    /// A method, a host and a path.
+    pub fn new(method: &str, host: &str, path: &str) -> Self {
+        Self {
+            all: [method, host, path].concat().into(),
+            host_at: method.len(),
+            path_at: method.len() + host.len(),
+        }
     }
 
-    /// A host and a path.
-    pub fn new(host: &str, path: &str) -> Self {
-        Self {
-            both: [host, path].concat().into(),
-            host_len: host.len(),
-        }
+    pub(super) fn method(&self) -> &str {
+        &self.all[..self.host_at]
     }
 
     pub(super) fn host(&self) -> &str {
-        &self.both[..self.host_len]
+        &self.all[self.host_at..self.path_at]
     }
 
     pub(super) fn path(&self) -> &str {
-        &self.both[self.host_len..]
+        &self.all[self.path_at..]
     }
 }
 
+/// What a record takes in addition to its texts: itself, and its place in the queue.
+pub(super) const RECORD_BYTES: usize = 512;
+
 impl Record {
-    /// What it takes in addition to a record without text.
-    pub(super) fn text_bytes(&self) -> usize {
-        match self {
-            Self::Request(event) => event.subject.text.both.len(),
-            Self::Tunnel(event) => event.who_and_what.len(),
-            Self::Token(_) | Self::Reload(_) => 0,
-        }
+    /// How many bytes of memory it takes while it waits.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        RECORD_BYTES
+            + match self {
+                Self::Request(event) => event.subject.text.all.len(),
+                Self::Tunnel(event) => event.who_and_what.len(),
+                Self::Token(event) => event.credential.len(),
+                Self::Reload(_) => 0,
+            }
     }
 }
 

@@ -21,7 +21,7 @@ mod tests;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// How much of an `Origin` is quoted: no name of a host is longer.
+/// How much of an `Origin` or a host is quoted: no name of a host is longer.
 const QUOTED: usize = 280;
 
 /// Why a request is refused that a browser made, or may have made, for the page of another site.
@@ -131,8 +131,9 @@ impl BrowserRefusal<'_> {
         let detail = match self {
             Self::Host(host) => {
                 let detail = format!(
-                    "the host \"{host}\" is not one of this listener's: if it should be, \
-                     add it to `hosts` of the listener"
+                    "the host {} is not one of this listener's: if it should be, \
+                     add it to `hosts` of the listener",
+                    quoted(host)
                 );
                 return ProxyError::new(ErrorKind::NoRoute, detail);
             }
@@ -146,19 +147,19 @@ impl BrowserRefusal<'_> {
                 "the Origin {} is not this listener's own: if its pages, or an app that relays \
                  their requests, should be able to use the listener, add it to its `allow_origins`; \
                  `allow_browsers` lets the pages of every origin in",
-                quoted(origin)
+                quoted(origin.as_bytes())
             ),
             Self::FetchSite(site) => format!(
                 "a browser made this request for another site, as its Sec-Fetch-Site {} says: if \
                  the pages of other sites should be able to use this listener, set \
                  `allow_browsers` of the listener",
-                quoted(site)
+                quoted(site.as_bytes())
             ),
             Self::FetchMode(mode) => format!(
                 "a browser made this request of its own accord, and not to open a page, as its \
                  Sec-Fetch-Mode {} says: if it should be able to, set `allow_browsers` of the \
                  listener",
-                quoted(mode)
+                quoted(mode.as_bytes())
             ),
             Self::Unmarked => "a browser asked for this by a name, and does not tell for which \
                                page: ask by loopback address or as localhost, or set \
@@ -178,21 +179,21 @@ impl BrowserRefusal<'_> {
             Self::Origin(origin) => {
                 let detail = format!(
                     "a web page of another site made this request: its Origin is {}",
-                    quoted(origin)
+                    quoted(origin.as_bytes())
                 );
                 ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
             Self::FetchSite(site) => {
                 let detail = format!(
                     "a web page of another site made this request: its Sec-Fetch-Site is {}",
-                    quoted(site)
+                    quoted(site.as_bytes())
                 );
                 ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
             Self::FetchMode(mode) => {
                 let detail = format!(
                     "a browser made this request of its own accord: its Sec-Fetch-Mode is {}",
-                    quoted(mode)
+                    quoted(mode.as_bytes())
                 );
                 ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
@@ -274,9 +275,9 @@ fn is_unmarked(headers: &HeaderMap) -> bool {
             || headers.get_all(ACCEPT).iter().any(html))
 }
 
-/// An `Origin` as an answer may repeat it, which can hold any bytes.
-fn quoted(origin: &HeaderValue) -> String {
-    let bytes = origin.as_bytes();
+/// What a client sent, as an answer and the log may repeat it: it can hold any bytes, and many.
+fn quoted(bytes: impl AsRef<[u8]>) -> String {
+    let bytes = bytes.as_ref();
     let end = if bytes.len() > QUOTED { "..." } else { "" };
     let start = &bytes[..bytes.len().min(QUOTED)];
     format!("\"{}{end}\"", start.escape_ascii())

@@ -4,6 +4,7 @@ mod access_line;
 mod audit_record;
 mod caller;
 mod undecided;
+mod written;
 
 use std::error::Error;
 use std::rc::Rc;
@@ -157,7 +158,8 @@ impl Exchange {
     pub fn admit(&mut self, kind: RequestKind) -> Result<(), ProxyError> {
         let snapshot = &self.shard.snapshot;
         if let Some(audit) = &snapshot.audit {
-            let text_bytes = self.host().len() + self.uri.path().len();
+            let texts = [self.method.as_str(), self.host(), self.uri.path()];
+            let text_bytes = texts.map(str::len).iter().sum();
             self.notes.reserve(audit, text_bytes, kind)?;
         }
         let caller = self.caller.map(|identified| identified.caller as usize);

@@ -44,6 +44,29 @@ async fn log_of(process: Process) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_stranger_who_is_refused_chooses_little_of_a_line() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let config = format!("[log]\naccess = \"all\"\n{}", smallest(&api, &idp));
+    let process = Process::start(&config).await;
+    let long = "x".repeat(20_000);
+    let head =
+        format!("GET{long} /{long} HTTP/1.1\r\nHost: host.{long}\r\nConnection: close\r\n\r\n");
+    let answer = raw(process.address(), head.clone()).await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.len() < 5_000);
+    let log = log_of(process).await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    for (key, expected) in [
+        ("method", &head[..32]),
+        ("host", &format!("host.{long}")[..255]),
+        ("path", &format!("/{long}")[..256]),
+    ] {
+        assert_eq!(log[0][key], expected, "{key}");
+    }
+    let line = log[0].to_string();
+    assert!(line.len() < 2_000, "{line}");
+}
+
+#[tokio::test]
 async fn an_access_line_says_who_got_what_and_how_long_it_took() {
     let (api, idp) = (Api::open(), Idp::start());
     let config = format!("[log]\naccess = \"all\"\n{}", smallest(&api, &idp));

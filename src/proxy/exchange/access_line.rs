@@ -53,7 +53,7 @@ impl Exchange {
     pub(super) fn log(&mut self, took: Duration) {
         let id = self.id().clone();
         let snapshot = &self.shard.snapshot;
-        let host = self.host();
+        let written = self.written();
         let route = self.route.map(|at| snapshot.route_label(at));
         let token_age = self.sent.with_token(|token| {
             let now = snapshot.clock.now();
@@ -65,9 +65,9 @@ impl Exchange {
             client = %self.in_flight.client().peer,
             request_id = id.to_str().ok(),
             trace_id = self.trace.id().map(tracing::field::display),
-            method = %self.method,
-            host,
-            path = self.uri.path(),
+            method = written.method,
+            host = written.host,
+            path = written.path,
             original = self.client().original_destination().map(tracing::field::display),
             listener = snapshot.listeners[self.listener].name,
             caller = self.caller_name(),

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use super::super::audited::AuditedTunnel;
 use super::super::error::ErrorKind;
 use super::Exchange;
-use crate::audit::{AuditDecision, AuditOutcome, RequestText, Subject};
+use crate::audit::{AuditOutcome, RequestText, Subject};
 use crate::token::Token;
 
 impl Exchange {
@@ -52,11 +52,7 @@ impl Exchange {
     fn subject(&self) -> Subject {
         let (rule, trace_id) = self.notes.rule_and_trace();
         let decision = self.notes.decision(self.reported.is_some());
-        let text = if self.caller.is_none() && decision == AuditDecision::Denied {
-            RequestText::of_stranger(self.host(), self.uri.path())
-        } else {
-            RequestText::new(self.host(), self.uri.path())
-        };
+        let written = self.written();
         Subject {
             caller: self
                 .caller
@@ -65,8 +61,7 @@ impl Exchange {
             listener: self.listener,
             route: self.route,
             upstream: self.upstream,
-            method: self.method.clone(),
-            text,
+            text: RequestText::new(written.method, written.host, written.path),
             token_id: self.sent.with_token(Token::audit_id).flatten(),
             decision,
             rule,

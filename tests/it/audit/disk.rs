@@ -53,6 +53,30 @@ async fn everything_is_served_on_a_full_disk_where_records_may_be_dropped() {
     assert_eq!(sidebearer.metric(written).await, 0.0);
 }
 
+#[tokio::test]
+async fn what_waits_is_counted_with_its_method() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let method = "X".repeat(20_000);
+    for overflow in ["drop", "refuse"] {
+        let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", overflow);
+        let sidebearer = Sidebearer::start(&text);
+        sidebearer.ready().await;
+        // Whatever is written, its file is one that cannot be opened again.
+        let file = sidebearer.dir().join("audit.jsonl");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let head =
+            format!("{method} /crm HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = client::raw(sidebearer.address(), head).await;
+        assert_eq!(client::status_of(&answer).unwrap(), 200, "{answer}");
+        eventually("the record waits, and counts", async || {
+            let waiting = &sidebearer.status().await["audit"]["waiting_bytes"];
+            waiting.as_u64().unwrap() > 20_000
+        })
+        .await;
+    }
+}
+
 /// The process with a file system of 64 KiB at `small` below its directory, which only it sees, and the path there for
 /// others. `None` where that is not possible: the test has told so, and must not go on.
 async fn on_a_small_disk(text: &str) -> Option<(Process, PathBuf)> {

@@ -145,20 +145,37 @@ async fn every_decision_is_one_line_that_says_who_asked_for_what() {
 }
 
 #[tokio::test]
-async fn of_a_request_that_is_refused_to_a_stranger_only_the_beginning_of_its_path_is_kept() {
+async fn of_a_request_that_is_refused_to_a_stranger_only_the_beginning_of_each_text_is_kept() {
     let (api, idp) = (Api::open(), Idp::start());
     let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", "drop");
     let sidebearer = Sidebearer::start_in(directory(), &text);
     sidebearer.ready().await;
-    let long = "x".repeat(3000);
-    for (path, status) in [("/elsewhere/", 404), ("/crm/", 200)] {
-        let answer = client::get(sidebearer.address(), &format!("{path}{long}")).await;
-        assert_eq!(answer.status, status);
+    let ask = async |method: &str, host: &str, path: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = client::raw(sidebearer.address(), head).await;
+        client::status_of(&answer).unwrap().as_u16()
+    };
+    let long = "x".repeat(20_000);
+    let (method, host) = (format!("GET{long}"), format!("host.{long}"));
+    let (elsewhere, crm) = (format!("/elsewhere/{long}"), format!("/crm/{long}"));
+    for (method, host, path) in [
+        (&*method, "localhost", "/elsewhere/"),
+        ("GET", &*host, "/elsewhere/"),
+        ("GET", "localhost", &*elsewhere),
+    ] {
+        assert_eq!(ask(method, host, path).await, 404);
     }
-    let requests = wait_for(&sidebearer.dir().join("audit.jsonl"), "request", 2).await;
-    let path = |at: usize| requests[at]["path"].as_str().unwrap().len();
-    assert_eq!(path(0), 256);
-    assert_eq!(path(1), "/crm/".len() + long.len());
+    assert_eq!(ask("GET", "localhost", &crm).await, 200);
+    let requests = wait_for(&sidebearer.dir().join("audit.jsonl"), "request", 4).await;
+    let text = |at: usize, field: &str| requests[at][field].as_str().unwrap();
+    assert_eq!(text(0, "method"), &method[..32]);
+    assert_eq!(text(1, "host"), &host[..255]);
+    assert_eq!(text(2, "path"), &elsewhere[..256]);
+    assert_eq!(text(3, "path"), crm);
+    for refused in &requests[..3] {
+        let line = refused.to_string();
+        assert!(line.len() < 1000, "{line}");
+    }
 }
 
 #[tokio::test]
