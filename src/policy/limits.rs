@@ -68,9 +68,9 @@ pub struct LimitUse {
 
 impl LimitState {
     /// The state of these limits. Of `old`, the state before a reload, all is kept: the very same state where the limits are
-    /// the same. `None` where nothing is limited.
+    /// the same. `None` where nothing is limited, and nothing is held of limits that were: they may come back.
     pub fn build(limits: Limits, old: Option<&Arc<Self>>) -> Option<Arc<Self>> {
-        if limits == Limits::default() {
+        if limits == Limits::default() && !old.is_some_and(|old| old.is_in_use()) {
             return None;
         }
         if let Some(same) = old.filter(|old| old.limits == limits) {
@@ -117,6 +117,13 @@ impl LimitState {
         Ok(permit)
     }
 
+    /// Gives back what an admitted request has taken of the rate, since another limit has refused it.
+    pub fn return_rate(&self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.put_back();
+        }
+    }
+
     /// Whether [`admit`](Self::admit) would find a place now, for the last one of so many requests one behind the other. Nothing
     /// is taken.
     ///
@@ -157,6 +164,12 @@ impl LimitState {
             requests: self.in_use.requests.load(Relaxed),
             tunnels: self.in_use.tunnels.load(Relaxed),
         }
+    }
+
+    /// Whether anything is held of it.
+    pub fn is_in_use(&self) -> bool {
+        let LimitUse { requests, tunnels } = self.in_use();
+        requests > 0 || tunnels > 0
     }
 
     /// The limits.
@@ -254,6 +267,11 @@ impl TokenBucket {
             Ok(_) => Ok(()),
             Err(full_at) => Err(Duration::from_nanos(full_at - latest)),
         }
+    }
+
+    /// Puts back one that was taken.
+    fn put_back(&self) {
+        self.full_at.fetch_sub(self.interval, Relaxed);
     }
 
     /// With one token in it, at least, it is full by then.

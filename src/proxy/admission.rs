@@ -19,18 +19,22 @@ impl HeldLimits {
     /// What a request of this caller may hold that takes this route.
     ///
     /// # Errors
-    /// A limit is reached. The caller's come first: what they refuse has used nothing of the route's, which others share.
+    /// A limit is reached. The caller's come first: what they refuse has used nothing of the route's, which others share. What
+    /// the route's refuse has used nothing of the caller's.
     pub fn acquire(
         snapshot: &Snapshot,
         caller: Option<usize>,
         route: Option<usize>,
         kind: RequestKind,
     ) -> Result<Self, LimitReached> {
-        let (caller, route) = limits(snapshot, caller, route);
-        let caller = caller.map(|limits| limits.admit(kind).map_err(reached(true)));
+        let (of_caller, of_route) = limits(snapshot, caller, route);
+        let caller = of_caller.map(|limits| limits.admit(kind).map_err(reached(true)));
         let caller = caller.transpose()?;
-        let route = route.map(|limits| limits.admit(kind).map_err(reached(false)));
-        Ok(Self([caller, route.transpose()?]))
+        let route = of_route.map(|limits| limits.admit(kind).map_err(reached(false)));
+        let route = route.transpose().inspect_err(|_| {
+            of_caller.inspect(|limits| limits.return_rate());
+        });
+        Ok(Self([caller, route?]))
     }
 
     /// Whether [`acquire`](Self::acquire) would find room now, for the last one of so many requests of the caller that come one

@@ -64,7 +64,8 @@ impl LimitTable {
 }
 
 /// The state that each of these routes had before a reload. If no old route has the same methods, it is the state of a route
-/// that differs in its methods alone, first of all of one that names one of its methods. A route without limits has none.
+/// that differs in its methods alone, first of all of one that names one of its methods. A route without limits has at most
+/// one that is in use.
 fn states_before<'c>(
     routes: &'c [config::Route],
     old: &'c [config::Route],
@@ -90,10 +91,15 @@ fn states_before<'c>(
     let mut found = vec![None; routes.len()];
     for fits in [same, common, any] {
         for (route, found) in routes.iter().zip(&mut found) {
-            // A route without limits would only throw it away.
             if found.is_none() && route.limits != Limits::default() {
                 *found = take(route, fits);
             }
+        }
+    }
+    // They throw away what is not in use: the others choose first.
+    for (route, found) in routes.iter().zip(&mut found) {
+        if route.limits == Limits::default() {
+            *found = take(route, same);
         }
     }
     found

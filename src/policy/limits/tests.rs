@@ -177,3 +177,36 @@ async fn a_reload_forgets_neither_what_is_held_nor_what_was_used() {
     let again = LimitState::build(limits(None, None, Some(1)), Some(&after)).unwrap();
     assert!(again.admit(RequestKind::Response).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_taken_away_and_come_back_count_what_is_held() {
+    let one = Limits {
+        tunnels: Some(1),
+        ..Limits::default()
+    };
+    let before = state(one);
+    let held = before.admit(RequestKind::Tunnel).unwrap();
+    let mut between = before;
+    for _ in 0..2 {
+        between = LimitState::build(Limits::default(), Some(&between)).unwrap();
+        // Nothing is limited meanwhile.
+        drop(between.admit(RequestKind::Tunnel).unwrap());
+    }
+    let after = LimitState::build(one, Some(&between)).unwrap();
+    let refused = after.admit(RequestKind::Tunnel).unwrap_err();
+    assert_eq!(refused.key, "tunnels");
+    drop(held);
+    drop(after.admit(RequestKind::Tunnel).unwrap());
+    assert!(LimitState::build(Limits::default(), Some(&between)).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_gets_back_what_another_limit_has_refused() {
+    let state = state(limits(Some(1), Some(3), None));
+    for _ in 0..100 {
+        drop(state.admit(RequestKind::Response).unwrap());
+        state.return_rate();
+    }
+    assert_eq!(state.left(), Some(3));
+    assert_eq!(admitted(&state).0, 3);
+}

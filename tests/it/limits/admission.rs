@@ -287,6 +287,46 @@ url = "http://{api}"
 }
 
 #[tokio::test]
+async fn what_the_limit_of_a_route_refuses_is_not_taken_from_the_rate_of_the_caller() {
+    let api = Api::open();
+    let (name, key) = KEYS[0];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(name), key).unwrap();
+    let caller = format!(
+        "[callers.{name}]\nkey = {{ file = \"{name}\" }}\n\
+         limits = {{ requests_per_second = 1, burst = 20 }}\n"
+    );
+    let limited = "path = \"/limited\"\nlimits = { requests_per_second = 1, burst = 1 }";
+    let text = config(&api.url(), "requests_per_second = 1000, burst = 1000")
+        .replace("\n[[routes]]", "callers = [\"*\"]\n\n[[routes]]")
+        .replace(
+            "[upstreams.api]",
+            &format!("[[routes]]\nupstream = \"api\"\n{limited}\n\n{caller}\n[upstreams.api]"),
+        );
+    let sidebearer = Sidebearer::start_in(dir, &text);
+    let begun = Instant::now();
+    let ask = async |path: &str| {
+        let mut get = streaming(Method::GET, path, whole(""));
+        let value = format!("Bearer {key}").parse().unwrap();
+        get.headers_mut().insert("authorization", value);
+        let answer = http1(sidebearer.address()).await.send_request(get).await;
+        status(answer).0
+    };
+    let mut refused = 0;
+    for _ in 0..100 {
+        refused += usize::from(ask("/limited").await == 429);
+    }
+    let mut served = 100 - refused;
+    for _ in 0..100 {
+        served += usize::from(ask("/").await == 200);
+    }
+    // One more comes with each second that this takes.
+    let most = 20 + begun.elapsed().as_secs() as usize + 1;
+    assert!(refused > 50, "{refused}");
+    assert!((20..=most).contains(&served), "{served} of {most}");
+}
+
+#[tokio::test]
 async fn a_refusal_says_whose_limit_it_is_and_no_name() {
     let (api, arrived, gate) = holding();
     let url = format!("http://{api}");

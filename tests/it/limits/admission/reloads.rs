@@ -21,6 +21,8 @@ async fn a_reload_keeps_what_is_in_progress() {
     eventually("both have arrived", async || arrived.load(SeqCst) == 2).await;
     for (limit, free) in [(2, false), (1, false), (3, true)] {
         let changed = config(&url, &format!("concurrent = {limit}"));
+        let unlimited = changed.replace("limits =", "# limits =");
+        sidebearer.reconfigure(&unlimited).await.unwrap();
         sidebearer.reconfigure(&changed).await.unwrap();
         if free {
             let mut connection = http1(sidebearer.address()).await;
