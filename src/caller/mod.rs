@@ -15,7 +15,7 @@ pub use certificate::{
 };
 pub use claim::{Claim, IsOfCaller};
 pub use directory::Callers;
-pub use presented::PresentedSecret;
+pub use presented::{PresentedSecret, each_candidate};
 
 pub use crate::policy::CallerIndex;
 

@@ -48,6 +48,8 @@ pub struct Exchange {
     shown: Option<Arc<ShownSecret>>,
     /// The header for callers was judged, so that it must go no further.
     judged_caller_header: bool,
+    /// What is the API's in `Authorization` shows a caller, so that it must go no further.
+    keeps_authorization: bool,
     /// The list of callers that it is not in, and is served all the same.
     reported: Option<CallerRule>,
     /// The upstream it was matched to: an index of the snapshot.
@@ -112,6 +114,7 @@ impl Exchange {
             caller: None,
             shown: None,
             judged_caller_header: false,
+            keeps_authorization: false,
             reported: None,
             upstream: None,
             passed: None,

@@ -11,7 +11,9 @@ use super::client_connection::{ClientConnection, ShownSecret};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use crate::caller::token::{PendingVerification, Verified};
-use crate::caller::{CertificateIdentity, CertificateRefusal, Claim, Identified, PresentedSecret};
+use crate::caller::{
+    CertificateIdentity, CertificateRefusal, Claim, Identified, PresentedSecret, each_candidate,
+};
 use crate::client_socket::Peer;
 use crate::snapshot::{ListenerRules, Snapshot};
 
@@ -24,15 +26,13 @@ enum Identification {
     /// The same of the token that the request shows. The caller that the connection has shown is given, if there is
     /// one.
     OfRequest(PendingVerification, Option<Identified>),
-    /// The same of what the request has in `Authorization`, where the connection has shown this caller.
-    OfAuthorization(PendingVerification, Identified),
 }
 
 /// Finds out who sent a request.
 ///
-/// A connection that shows its caller by a certificate or by its user leaves `Authorization` to the API, unless a key or
-/// token of a caller stands there; another header for callers is judged all the same. On any other connection each request
-/// has to show its own. What was judged is noted: it never goes any further.
+/// A connection that shows its caller by a certificate or by its user leaves `Authorization` to the API; another header for
+/// callers is judged all the same. On any other connection each request has to show its own. What was judged is noted: it
+/// never goes any further, and neither does a key or token of a caller in `Authorization` where that is the API's.
 ///
 /// What a CONNECT has shown counts for each request inside as if that had shown it: for whom it means now, if it still
 /// means anyone.
@@ -50,13 +50,14 @@ pub async fn identify(exchange: &mut Exchange, headers: &HeaderMap) -> Result<()
                 let rules = &exchange.shard.snapshot.listeners[exchange.listener];
                 break Some(conclude(rules, shown, of_connection)?);
             }
-            Identification::OfAuthorization(pending, known) => {
-                let shown = Box::pin(wait(pending)).await?;
-                keep_from_api(exchange, shown, known)?;
-                break Some(known);
-            }
         }
     };
+    if let Some(known) = exchange.caller
+        && let Some(pending) = judge_authorization(exchange, headers, known)?
+    {
+        let shown = Box::pin(wait(pending)).await?;
+        keep_from_api(exchange, shown, known)?;
+    }
     Ok(())
 }
 
@@ -91,7 +92,7 @@ fn begin(
     };
     let known = *of_connection.as_ref().unwrap_or(&None);
     if let Some(known) = known.filter(|_| rules.caller_header == AUTHORIZATION) {
-        return judge_authorization(exchange, headers, known);
+        return Ok(Identification::Over(Some(known)));
     }
     exchange.set_caller_header_judged();
     // A header that holds nothing shows nothing.
@@ -122,52 +123,57 @@ fn begin(
     }
 }
 
-/// Looks whether `Authorization`, which is the API's where the connection has shown this caller, holds what shows a caller
-/// too.
+/// Looks whether `Authorization`, where it is the API's, holds what shows a caller too. What it takes to tell is returned if
+/// it is to be waited for.
+///
+/// # Errors
+/// It shows another caller than this one.
 fn judge_authorization(
     exchange: &mut Exchange,
     headers: &HeaderMap,
     known: Identified,
-) -> Result<Identification, ProxyError> {
+) -> Result<Option<PendingVerification>, ProxyError> {
     let shard = Rc::clone(&exchange.shard);
     let snapshot = &*shard.snapshot;
+    let rules = &snapshot.listeners[exchange.listener];
+    if exchange.caller_header_judged() && rules.caller_header == AUTHORIZATION {
+        return Ok(None);
+    }
     let mut unsettled = None;
     for value in headers.get_all(AUTHORIZATION) {
-        let Ok(secret) = PresentedSecret::read(value, false) else {
-            continue;
-        };
-        let Ok(secret) = secret.expose() else {
-            continue;
-        };
-        let verification = (snapshot.callers).by_secret(secret, &snapshot.caller_tokens);
-        match verification.settled() {
-            Ok(shown) => keep_from_api(exchange, shown, known)?,
-            Err(pending) => {
-                if unsettled.replace(pending).is_some() {
-                    let rules = &snapshot.listeners[exchange.listener];
-                    return Err(caller_unknown(rules, "tokens came more than once"));
+        each_candidate(value, |secret| {
+            let verification = (snapshot.callers).by_secret(secret, &snapshot.caller_tokens);
+            match verification.settled() {
+                Ok(shown) => keep_from_api(exchange, shown, known),
+                Err(_) if unsettled.is_some() => {
+                    Err(caller_unknown(rules, "tokens came more than once"))
+                }
+                Err(pending) => {
+                    unsettled = Some(pending);
+                    Ok(())
                 }
             }
-        }
+        })?;
     }
-    Ok(match unsettled {
-        Some(pending) => Identification::OfAuthorization(pending, known),
-        None => Identification::Over(Some(known)),
-    })
+    Ok(unsettled)
 }
 
-/// Keeps from the API what shows a caller; anything else in `Authorization` is the API's.
+/// Keeps from the API what shows a caller, or would if it could be verified; anything else in `Authorization` is the API's.
 fn keep_from_api(
     exchange: &mut Exchange,
     shown: Verified,
     known: Identified,
 ) -> Result<(), ProxyError> {
-    if let Verified::Unknown(_) = shown {
-        return Ok(());
+    match shown {
+        Verified::Unknown(_) => return Ok(()),
+        // Who cannot prove to be another caller is none.
+        Verified::Unproven(_) => {}
+        Verified::Caller(_) | Verified::Ambiguous => {
+            let rules = &exchange.shard.snapshot.listeners[exchange.listener];
+            conclude(rules, shown, Some(known))?;
+        }
     }
-    let rules = &exchange.shard.snapshot.listeners[exchange.listener];
-    conclude(rules, shown, Some(known))?;
-    exchange.set_caller_header_judged();
+    exchange.keep_authorization();
     Ok(())
 }
 
@@ -195,7 +201,7 @@ fn claim_of(opener: Verified) -> Result<Claim<Identified>, Cow<'static, str>> {
     match opener {
         Verified::Caller(identified) => Ok(Claim::Of(identified)),
         Verified::Ambiguous => Ok(Claim::Several),
-        Verified::Unknown(reason) => {
+        Verified::Unknown(reason) | Verified::Unproven(reason) => {
             Err(format!("what opened the connection is no caller's any more: {reason}").into())
         }
     }
@@ -233,7 +239,9 @@ fn conclude(
 ) -> Result<Identified, ProxyError> {
     let shown = match verified {
         Verified::Caller(identified) => identified,
-        Verified::Unknown(reason) => return Err(caller_unknown(rules, reason)),
+        Verified::Unknown(reason) | Verified::Unproven(reason) => {
+            return Err(caller_unknown(rules, reason));
+        }
         Verified::Ambiguous => {
             return Err(caller_unknown(
                 rules,

@@ -198,6 +198,9 @@ async fn answer(
             // Only a body can be waited with (RFC 9110 section 10.1.1).
             request.head.headers.remove(header::EXPECT);
         }
+        if exchange.keeps_authorization() {
+            request.head.headers.remove(header::AUTHORIZATION);
+        }
         let id = snapshot.config.server.request_id;
         let id = id.then(|| exchange.id().clone());
         let caller = exchange.caller_index();

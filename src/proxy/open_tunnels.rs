@@ -322,7 +322,7 @@ fn is_still(
         Ok(Verified::Caller(known)) if known.caller == expected => Ok(()),
         Ok(Verified::Caller(_)) => Err("what opened it is another caller's now".into()),
         Ok(Verified::Ambiguous) => Err("two callers could claim what opened it now".into()),
-        Ok(Verified::Unknown(reason)) => {
+        Ok(Verified::Unknown(reason) | Verified::Unproven(reason)) => {
             Err(format!("what opened it is no caller's any more: {reason}").into())
         }
         Err(unavailable) => {

@@ -12,6 +12,8 @@ pub enum Verification {
     Caller(Identified),
     /// Nobody. The reason is for the log: it tells nothing of the token's content.
     Unknown(&'static str),
+    /// Nobody, though what it claims would be a caller's: it has ended, say, or is not signed by a key of its issuer.
+    Unproven(&'static str),
     /// Several callers could claim it.
     Ambiguous,
     /// Keys or a review of the token are being fetched. The future ends within a bound, and may be dropped.
@@ -29,6 +31,8 @@ pub enum Verified {
     Caller(Identified),
     /// Nobody; the reason is for the log.
     Unknown(&'static str),
+    /// Nobody, though what it claims would be a caller's.
+    Unproven(&'static str),
     /// Several callers could claim it.
     Ambiguous,
 }
@@ -52,6 +56,7 @@ impl Verification {
         match self {
             Self::Caller(identified) => Ok(Verified::Caller(identified)),
             Self::Unknown(reason) => Ok(Verified::Unknown(reason)),
+            Self::Unproven(reason) => Ok(Verified::Unproven(reason)),
             Self::Ambiguous => Ok(Verified::Ambiguous),
             Self::Pending(pending) => Err(pending),
         }
@@ -63,6 +68,7 @@ impl From<Verified> for Verification {
         match verified {
             Verified::Caller(identified) => Self::Caller(identified),
             Verified::Unknown(reason) => Self::Unknown(reason),
+            Verified::Unproven(reason) => Self::Unproven(reason),
             Verified::Ambiguous => Self::Ambiguous,
         }
     }

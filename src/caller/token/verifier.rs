@@ -134,7 +134,7 @@ impl Verifier {
                 self.review(group, identified, digest, token)
             }
             TokenFinding::Missing(missing) => match self.remedy(&missing, PATIENCE) {
-                Remedy::Unknown => Verification::Unknown(NOT_PUBLISHED),
+                Remedy::Unknown => Verification::Unproven(NOT_PUBLISHED),
                 Remedy::Unavailable(unavailable) => unavailable.into(),
                 Remedy::Wait(attempts) => {
                     let (this, token) = (Arc::clone(self), Secret::new(token));
@@ -157,27 +157,30 @@ impl Verifier {
         }
         let is_forged = self.forgeries.get(&digest, |key| !key.is_withdrawn());
         if is_forged == Some(true) {
-            return TokenFinding::Verified(Verified::Unknown(FORGED));
+            return TokenFinding::Verified(Verified::Unproven(FORGED));
         }
-        match self.examine(digest, token, now) {
-            Ok(finding) => finding,
-            Err(reason) => TokenFinding::Verified(Verified::Unknown(reason)),
-        }
+        self.examine(digest, token, now)
+            .unwrap_or_else(TokenFinding::Verified)
     }
 
     /// Reads the token. What costs most comes last, so that nobody is made to verify the signature of a token that
     /// would be of no use.
+    ///
+    /// # Errors
+    /// It shows nobody.
     fn examine(
         &self,
         digest: TokenDigest,
         token: &str,
         now: Duration,
-    ) -> Result<TokenFinding, &'static str> {
-        let jwt = UnverifiedJwt::parse(token)?;
+    ) -> Result<TokenFinding, Verified> {
+        let jwt = UnverifiedJwt::parse(token).map_err(Verified::Unknown)?;
         let claims = Claims(&jwt.claims);
-        let issuer = claims.issuer().ok_or("the token names no issuer (iss)")?;
-        let until = claims.good_until(now)?;
-        let mut reason = Err("the token is of an issuer that no caller has");
+        let issuer = claims.issuer();
+        let issuer = issuer.ok_or(Verified::Unknown("the token names no issuer (iss)"))?;
+        let until = claims.good_until(now);
+        let mut unknown = "the token is of an issuer that no caller has";
+        let mut unproven = None;
         let (mut owner, mut signed, mut missing) = (Owner::Nobody, None, Vec::new());
         for (at, group) in self.groups.iter().enumerate() {
             let keys = group.keys.current();
@@ -189,10 +192,13 @@ impl Verifier {
             let claimed = match group.rules.owner(claims) {
                 Ok(claimed) => claimed,
                 Err(why) => {
-                    reason = Err(why);
+                    unknown = why;
                     continue;
                 }
             };
+            if let Err(why) = until {
+                return Err(Verified::Unproven(why));
+            }
             let Some(keys) = keys else {
                 missing.push((at, false));
                 continue;
@@ -205,21 +211,22 @@ impl Verifier {
                 KeyVerdict::NotPublished => missing.push((at, true)),
                 KeyVerdict::Forged(key) => {
                     self.forgeries.insert(digest, key, |key| key.is_withdrawn());
-                    reason = Err(FORGED);
+                    unproven = Some(FORGED);
                 }
                 KeyVerdict::Misfit => {
-                    reason = Err("the key of the token is not for the way that it is signed in");
+                    let why = "the key of the token is not for the way that it is signed in";
+                    unproven = Some(why);
                 }
                 KeyVerdict::TooMany => {
-                    reason = Err("the token names no key (kid), and too many fit");
+                    unproven = Some("the token names no key (kid), and too many fit");
                 }
             }
         }
         if !missing.is_empty() {
             return Ok(TokenFinding::Missing(missing));
         }
-        match (owner, signed) {
-            (Owner::One(identified), Some((group, key))) => {
+        match (owner, signed, until) {
+            (Owner::One(identified), Some((group, key)), Ok(until)) => {
                 let verdict = Verdict {
                     group,
                     identified,
@@ -230,8 +237,8 @@ impl Verifier {
                     .insert(digest, verdict, |old| !old.is_good(now));
                 Ok(TokenFinding::Signed(group, identified))
             }
-            (Owner::Several, _) => Ok(TokenFinding::Verified(Verified::Ambiguous)),
-            _ => reason,
+            (Owner::Several, ..) => Err(Verified::Ambiguous),
+            _ => Err(unproven.map_or(Verified::Unknown(unknown), Verified::Unproven)),
         }
     }
 
@@ -253,14 +260,14 @@ impl Verifier {
         };
         match reviews.judge(digest, token, username) {
             Judgement::Accepted => Verification::Caller(identified),
-            Judgement::Refused => Verification::Unknown(REFUSED),
+            Judgement::Refused => Verification::Unproven(REFUSED),
             Judgement::Unavailable(unavailable) => unavailable.into(),
             Judgement::Waiting(review) => Verification::Pending(Box::pin(async move {
                 let accepted = review.accepted().await?;
                 Ok(if accepted {
                     Verified::Caller(identified)
                 } else {
-                    Verified::Unknown(REFUSED)
+                    Verified::Unproven(REFUSED)
                 })
             })),
         }
@@ -321,12 +328,12 @@ impl Verifier {
             attempts = match self.remedy(&missing, left) {
                 Remedy::Wait(attempts) => attempts,
                 Remedy::Unavailable(unavailable) => return Err(unavailable),
-                Remedy::Unknown => return Ok(Verified::Unknown(NOT_PUBLISHED)),
+                Remedy::Unknown => return Ok(Verified::Unproven(NOT_PUBLISHED)),
             };
         }
         match attempts.first() {
             Some((keys, _)) => Err(too_slow(keys)),
-            None => Ok(Verified::Unknown(NOT_PUBLISHED)),
+            None => Ok(Verified::Unproven(NOT_PUBLISHED)),
         }
     }
 }

@@ -22,9 +22,6 @@ use super::super::words::QuotedWord;
 use super::secret_source::read_keys;
 use super::{limits, user};
 
-/// The fewest characters of a key: what is shorter can be guessed.
-const SHORTEST_KEY: usize = 32;
-
 /// What identifies a caller.
 const MEANS: &str =
     "one of `spiffe_id`, `certificate_name`, `service_account`, `token`, `user` and `key`";
@@ -197,10 +194,12 @@ fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<(SecretSourc
                 "has a key with other than visible ASCII characters",
                 "a client could not send it: expected letters, digits and signs without spaces",
             );
-        } else if key.len() < SHORTEST_KEY {
+        } else if key.len() < Caller::SHORTEST_KEY {
             let message = format!("has a key of {} characters", key.len());
-            let help =
-                format!("expected {SHORTEST_KEY} or more, such as those of `openssl rand -hex 32`");
+            let help = format!(
+                "expected {} or more, such as those of `openssl rand -hex 32`",
+                Caller::SHORTEST_KEY
+            );
             value.error(&message, help);
         }
     }

@@ -140,6 +140,9 @@ impl TokenIssuer {
 }
 
 impl Caller {
+    /// A shorter key could be guessed, in characters.
+    pub const SHORTEST_KEY: usize = 32;
+
     /// The keys of a caller that its secret holds: one in each line, less empty lines.
     pub fn keys_of(secret: &Secret) -> impl Iterator<Item = &str> {
         let lines = secret.expose().lines();

@@ -48,6 +48,16 @@ impl Exchange {
         self.judged_caller_header
     }
 
+    /// `Authorization` shows a caller where it is the API's: it goes no further.
+    pub fn keep_authorization(&mut self) {
+        self.keeps_authorization = true;
+    }
+
+    /// Whether `Authorization` goes no further since it shows a caller.
+    pub fn keeps_authorization(&self) -> bool {
+        self.keeps_authorization
+    }
+
     /// It is served though this list of callers would refuse it.
     pub fn report(&mut self, rule: Option<CallerRule>) {
         let Some(rule) = rule.filter(|_| self.reported.is_none()) else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidebearer::caller::token::{
-    CallerUnavailable, TokenCallers, TokenVerifier, Verification, Verified, VerifierContext,
+    CallerUnavailable, TokenCallers, TokenVerifier, Verified, VerifierContext,
 };
 use sidebearer::config::{
     Caller, CallerToken, IssuerKeys, Kubernetes, Limits, ProxyChoice, ServiceAccount, TokenIssuer,
@@ -132,11 +132,9 @@ impl World {
     pub(crate) fn begin(&self, token: &str) -> impl Future<Output = Found> + use<> {
         let (verification, names) = (self.verifier.verify(token), self.names());
         async move {
-            let verified = match verification {
-                Verification::Caller(identified) => Ok(Verified::Caller(identified)),
-                Verification::Unknown(reason) => Ok(Verified::Unknown(reason)),
-                Verification::Ambiguous => Ok(Verified::Ambiguous),
-                Verification::Pending(pending) => pending.await,
+            let verified = match verification.settled() {
+                Ok(verified) => Ok(verified),
+                Err(pending) => pending.await,
             };
             Found::of(verified, &names)
         }
@@ -144,13 +142,9 @@ impl World {
 
     /// As [`verify`](Self::verify), if it can be told at once.
     pub(crate) fn verify_now(&self, token: &str) -> Found {
-        match self.verifier.verify(token) {
-            Verification::Caller(identified) => {
-                Found::of(Ok(Verified::Caller(identified)), &self.names())
-            }
-            Verification::Unknown(reason) => Found::Nobody(reason),
-            Verification::Ambiguous => Found::Several,
-            Verification::Pending(_) => Found::Later,
+        match self.verifier.verify(token).settled() {
+            Ok(verified) => Found::of(Ok(verified), &self.names()),
+            Err(_) => Found::Later,
         }
     }
 }
@@ -172,7 +166,7 @@ impl Found {
             Ok(Verified::Caller(identified)) => {
                 Self::Caller(names[identified.caller as usize].clone())
             }
-            Ok(Verified::Unknown(reason)) => Self::Nobody(reason),
+            Ok(Verified::Unknown(reason) | Verified::Unproven(reason)) => Self::Nobody(reason),
             Ok(Verified::Ambiguous) => Self::Several,
             Err(CallerUnavailable {
                 reason,

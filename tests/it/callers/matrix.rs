@@ -24,9 +24,20 @@ use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, CertificateAndKey};
 use configured::config;
 use model::{
-    DNS_NAME, Expected, LISTENERS, Listener, SHOWN, SPIFFE_ID, Shown, UPSTREAMS, WITH_TOKENS,
-    expected, paths,
+    DNS_NAME, ENDED, Expected, LISTENERS, Listener, SHOWN, SPIFFE_ID, Shown, UPSTREAMS,
+    WITH_TOKENS, expected, paths,
 };
+
+/// A key or JWT by its scheme.
+fn written((scheme, owner): (&str, &str), key: &dyn Fn(&str) -> String) -> String {
+    match scheme {
+        "Basic" => format!(
+            "Basic {}",
+            STANDARD.encode(format!("anyone:{}", key(owner)))
+        ),
+        _ => format!("{scheme} {}", key(owner)),
+    }
+}
 
 /// Sends one request by a connection of its own.
 async fn ask(
@@ -51,14 +62,14 @@ async fn ask(
             .headers_mut()
             .insert(name, "forged".parse().unwrap());
     }
-    if let Some((scheme, owner)) = shown.key {
-        let key = key(owner);
-        let value = match scheme {
-            "Basic" => STANDARD.encode(format!("anyone:{key}")),
-            _ => key,
-        };
-        let value = format!("{scheme} {value}").parse().unwrap();
-        request.headers_mut().insert(listener.header, value);
+    let beside = shown
+        .authorization
+        .filter(|_| listener.header != "authorization");
+    for (name, shown) in [(listener.header, shown.key), ("authorization", beside)] {
+        if let Some(shown) = shown {
+            let value = written(shown, key).parse().unwrap();
+            request.headers_mut().insert(name, value);
+        }
     }
     let mut connection = if listener.unix {
         let socket = UnixStream::connect(sidebearer.dir().join(listener.name)).await;
@@ -99,8 +110,10 @@ async fn every_combination_is_decided_as_the_model_decides_it() {
     std::fs::write(dir.path().join("jwks"), set([&signer]).to_string()).unwrap();
     let claims = json!({ "iss": "https://i", "aud": "a", "exp": 4_000_000_000_u64 });
     let token = signer.sign(&claims);
+    let ended = signer.sign(&json!({ "iss": "https://i", "aud": "a", "exp": 1 }));
     let key = |owner: &str| match owner {
         WITH_TOKENS => token.clone(),
+        ENDED => ended.clone(),
         _ => key(owner),
     };
     let text = config(&apis, dir.path());
@@ -146,24 +159,21 @@ async fn every_combination_is_decided_as_the_model_decides_it() {
                 ),
             };
             let model = expected(shown, listener, list, upstream);
-            // The API gets what the client sent in `Authorization` unless that is for callers or for a token.
-            let of_client = match shown.key {
-                Some((scheme, owner)) if listener.header == "authorization" => {
+            // The API gets what the client sent in `Authorization` unless that shows a caller, or should.
+            let of_client = match shown.in_authorization(listener) {
+                Some(sent) => {
                     let by_connection = shown
                         .certificate
                         .is_some_and(|name| name != "stranger.internal");
-                    let shows_nobody = owner == "x" || scheme == "Digest";
-                    let is_of_api = listener.tls && by_connection && shows_nobody;
-                    match scheme {
-                        _ if listener.callers.is_some() && !is_of_api => String::new(),
-                        "Basic" => format!(
-                            "Basic {}",
-                            STANDARD.encode(format!("anyone:{}", key(owner)))
-                        ),
-                        _ => format!("{scheme} {}", key(owner)),
+                    let is_of_api = listener.header != "authorization" || by_connection;
+                    let passes = is_of_api && sent.1 == "x";
+                    if listener.callers.is_none() || passes {
+                        written(sent, &key)
+                    } else {
+                        String::new()
                     }
                 }
-                _ => String::new(),
+                None => String::new(),
             };
             let is_right = match &model {
                 Expected::Refused(status, code) => {

@@ -6,6 +6,8 @@ pub(super) const WITH_KEYS: [&str; 3] = ["alpha", "beta", "gamma"];
 pub(super) const SPIFFE_ID: &str = "spiffe://corp.example/ns/x/sa/gamma";
 pub(super) const DNS_NAME: &str = "delta.internal";
 pub(super) const WITH_TOKENS: &str = "zeta";
+/// A JWT of the same caller that has ended.
+pub(super) const ENDED: &str = "ended";
 pub(super) const USER: &str = "epsilon";
 
 pub(super) struct Listener {
@@ -154,9 +156,11 @@ pub(super) struct Shown {
     pub(super) certificate: Option<&'static str>,
     /// By what scheme, and whose key or JWT; `x` is nobody's.
     pub(super) key: Option<(&'static str, &'static str)>,
+    /// The same in `Authorization`, if that is not the header for callers.
+    pub(super) authorization: Option<(&'static str, &'static str)>,
 }
 
-pub(super) const SHOWN: [Shown; 17] = [
+pub(super) const SHOWN: [Shown; 27] = [
     shown(None, None),
     shown(None, Some(("Bearer", "alpha"))),
     shown(None, Some(("Basic", "beta"))),
@@ -174,13 +178,47 @@ pub(super) const SHOWN: [Shown; 17] = [
     shown(Some(SPIFFE_ID), Some(("Bearer", "x"))),
     shown(Some(DNS_NAME), Some(("Digest", "alpha"))),
     shown(Some(DNS_NAME), Some(("Basic", "gamma"))),
+    shown(Some(DNS_NAME), Some(("Digest", "x"))),
+    shown(None, Some(("Bearer", "alpha"))).beside(("Token", "alpha")),
+    shown(None, Some(("Bearer", "alpha"))).beside(("Bearer", "beta")),
+    shown(None, Some(("Basic", "beta"))).beside(("Bearer", "x")),
+    shown(Some(SPIFFE_ID), None).beside(("Basic", "gamma")),
+    shown(Some(SPIFFE_ID), None).beside(("Digest", "alpha")),
+    shown(Some(DNS_NAME), None).beside(("Bearer", WITH_TOKENS)),
+    shown(Some(DNS_NAME), None).beside(("Bearer", ENDED)),
+    shown(Some(DNS_NAME), Some(("Bearer", ENDED))),
+    shown(None, Some(("Basic", ENDED))),
 ];
 
 pub(super) const fn shown(
     certificate: Option<&'static str>,
     key: Option<(&'static str, &'static str)>,
 ) -> Shown {
-    Shown { certificate, key }
+    Shown {
+        certificate,
+        key,
+        authorization: None,
+    }
+}
+
+impl Shown {
+    const fn beside(self, authorization: (&'static str, &'static str)) -> Self {
+        Self {
+            authorization: Some(authorization),
+            ..self
+        }
+    }
+
+    /// What it sends to this listener in `Authorization`.
+    pub(super) fn in_authorization(
+        self,
+        listener: &Listener,
+    ) -> Option<(&'static str, &'static str)> {
+        match listener.header {
+            "authorization" => self.key,
+            _ => self.authorization,
+        }
+    }
 }
 
 /// What has to become of a request.
@@ -206,16 +244,22 @@ pub(super) fn expected(shown: Shown, listener: &Listener, list: &str, upstream: 
         let by_key = match shown.key {
             None => Ok(None),
             Some(("Digest", _)) if listener.header != "x-caller-key" => Err(()),
-            Some(("Digest", _) | (_, "x")) => Err(()),
+            Some(("Digest", _) | (_, "x" | ENDED)) => Err(()),
             Some((_, owner)) => Ok(Some(owner)),
         };
         caller = match (by_connection, by_key) {
-            // What shows nobody is the API's.
+            // `Authorization` is judged below.
             (Some(known), Err(())) if listener.header == "authorization" => Some(known),
             (_, Err(())) | (None, Ok(None)) => return unknown,
             (Some(one), Ok(Some(other))) if one != other => return unknown,
             (known, Ok(by_key)) => known.or(by_key),
         };
+        // Whatever the scheme, it may show nobody else.
+        let beside = shown.in_authorization(listener);
+        let beside = beside.filter(|(_, owner)| !["x", ENDED].contains(owner));
+        if beside.is_some_and(|(_, owner)| Some(owner) != caller) {
+            return unknown;
+        }
         if !listener.report && !is_in(permitted, caller) {
             return not_permitted;
         }
