@@ -49,8 +49,8 @@ fn lay_out() {
     if flags.contains("link") {
         return;
     }
+    println!("cargo::rerun-if-changed={LAYOUT}");
     if Path::new(LAYOUT).exists() && knows_scripts() {
-        println!("cargo::rerun-if-changed={LAYOUT}");
         let directory = variable("CARGO_MANIFEST_DIR");
         println!("cargo::rustc-link-arg-bins=-T{directory}/{LAYOUT}");
     }
