@@ -81,10 +81,10 @@ async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
             };
             // For an endpoint that does not tell.
             note_time();
-            let limit = settings.policy.fetch_timeout;
+            let limit = shared.with_state(|state, now| state.attempt_timeout(now));
             let request = settings.endpoint.request_telling(&note_time);
             let answer = timeout(limit, request).await;
-            answer.unwrap_or_else(|_| Err(unanswered(limit)))
+            answer.unwrap_or_else(|_| Err(unanswered(limit, settings.policy.fetch_timeout)))
         }
         Err(error) => Err(error),
     };
@@ -96,10 +96,17 @@ async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
     }
 }
 
-fn unanswered(limit: Duration) -> TokenError {
+fn unanswered(limit: Duration, fetch_timeout: Duration) -> TokenError {
+    let within = if limit < fetch_timeout {
+        // Each time another one: the same words, so that the log says it once.
+        "the time that leaves another attempt before the token ends (at most fetch_timeout)"
+            .to_owned()
+    } else {
+        format!("{fetch_timeout:?}")
+    };
     TokenError {
         kind: TokenErrorKind::Timeout,
-        message: format!("the token endpoint has not answered within {limit:?}"),
+        message: format!("the token endpoint has not answered within {within}"),
         retry_after: None,
     }
 }

@@ -13,8 +13,12 @@ pub(super) const PAUSE_AFTER_SUCCESS: Duration = Duration::from_millis(500);
 
 /// No pause is shorter, however little is left of a token.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// What a renewal leaves for attempts that fail, before the token may no longer be sent.
+/// What a renewal leaves for attempts that fail, before the token may no longer be sent; and what one attempt leaves for
+/// others if it is not answered.
 const RESERVE: Duration = Duration::from_secs(3);
+
+/// No attempt is given up sooner, however little is left of a token: a server may be slow and answer.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// A refusal soon after a deployment often ends by itself: the registration is still spreading.
@@ -32,12 +36,33 @@ pub(super) fn margin(lifetime: Duration) -> Duration {
 
 /// How long after its request was sent a token is renewed: between 70 % and 85 % of its lifetime
 /// so that replicas spread, early enough to leave 5 % before the margin, and time for several
-/// attempts: 3 s, or half of the time for which a short one may be sent.
-pub(super) fn refresh_after(lifetime: Duration, rng: &mut Rng) -> Duration {
+/// attempts: one that takes all of its `fetch_timeout` and 3 s for more, or half of the time for which a short one may be sent.
+pub(super) fn refresh_after(
+    lifetime: Duration,
+    fetch_timeout: Duration,
+    rng: &mut Rng,
+) -> Duration {
     let drawn = lifetime.mul_f64(0.70 + 0.15 * rng.f64());
     let usable = lifetime - margin(lifetime);
-    let reserve = RESERVE.min(usable / 2).max(lifetime / 20);
+    let attempts = fetch_timeout.saturating_add(RESERVE);
+    let reserve = attempts.min(usable / 2).max(lifetime / 20);
     drawn.min(usable - reserve)
+}
+
+/// How long one attempt may take. While a token is held that may be sent for `left`, it leaves time for another one before
+/// that ends: 3 s, or half of it. But it has twice the time that the last success has `taken`, so that a server that is
+/// always slow is not given up each time.
+pub(super) fn attempt_timeout(
+    left: Duration,
+    taken: Duration,
+    fetch_timeout: Duration,
+) -> Duration {
+    if left.is_zero() {
+        return fetch_timeout;
+    }
+    let leaves_another = left.saturating_sub(RESERVE).max(left / 2);
+    let least = SHORTEST_ATTEMPT.max(taken.saturating_mul(2));
+    leaves_another.max(least).min(fetch_timeout)
 }
 
 /// The failures since the last success.
@@ -120,6 +145,8 @@ mod tests {
     use super::*;
     use crate::oauth::TokenErrorKind;
 
+    const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
     fn secs(secs: f64) -> Duration {
         Duration::from_secs_f64(secs)
     }
@@ -152,7 +179,7 @@ mod tests {
     fn refresh_is_drawn_between_70_and_85_percent_and_spreads() {
         let mut rng = Rng::with_seed(1);
         let draws: Vec<f64> = (0..1000)
-            .map(|_| refresh_after(secs(3600.0), &mut rng).as_secs_f64() / 3600.0)
+            .map(|_| refresh_after(secs(3600.0), FETCH_TIMEOUT, &mut rng).as_secs_f64() / 3600.0)
             .collect();
         assert!(draws.iter().all(|at| (0.70..0.85).contains(at)));
         assert!(draws.iter().any(|at| *at < 0.71) && draws.iter().any(|at| *at > 0.84));
@@ -163,7 +190,7 @@ mod tests {
         let mut rng = Rng::with_seed(2);
         for tenths in 10..2000 {
             let lifetime = secs(f64::from(tenths) / 10.0);
-            let at = refresh_after(lifetime, &mut rng);
+            let at = refresh_after(lifetime, FETCH_TIMEOUT, &mut rng);
             assert!(
                 at + lifetime / 20 + margin(lifetime) <= lifetime,
                 "{lifetime:?}"
@@ -175,10 +202,54 @@ mod tests {
     #[test]
     fn short_lives_leave_half_of_their_time_for_attempts_that_fail() {
         let mut rng = Rng::with_seed(8);
-        for (lifetime, latest) in [(2.0, 0.5), (3.0, 1.0), (4.0, 1.5), (5.0, 2.0), (10.0, 6.0)] {
-            let at = refresh_after(secs(lifetime), &mut rng);
+        for (lifetime, latest) in [
+            (2.0, 0.5),
+            (3.0, 1.0),
+            (4.0, 1.5),
+            (5.0, 2.0),
+            (10.0, 4.5),
+            (20.0, 9.0),
+            (25.0, 11.25),
+        ] {
+            let at = refresh_after(secs(lifetime), FETCH_TIMEOUT, &mut rng);
             assert_eq!(at, secs(latest), "{lifetime}");
         }
+    }
+
+    #[test]
+    fn a_renewal_leaves_time_for_an_attempt_that_hangs_and_for_another_one_where_the_life_allows() {
+        let mut rng = Rng::with_seed(11);
+        for lifetime in 29..1000 {
+            let lifetime = Duration::from_secs(lifetime);
+            for _ in 0..20 {
+                let at = refresh_after(lifetime, FETCH_TIMEOUT, &mut rng);
+                let left = lifetime - margin(lifetime) - at;
+                assert!(left >= FETCH_TIMEOUT + RESERVE, "{lifetime:?} {left:?}");
+                let attempt = attempt_timeout(left, Duration::ZERO, FETCH_TIMEOUT);
+                assert_eq!(attempt, FETCH_TIMEOUT, "{lifetime:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_attempt_leaves_time_for_another_one_and_is_never_shorter_than_a_second() {
+        for (left, taken, expected) in [
+            (0.0, 0.0, 10.0),
+            (100.0, 0.0, 10.0),
+            (13.0, 0.0, 10.0),
+            (9.0, 0.0, 6.0),
+            (4.5, 0.0, 2.25),
+            (2.0, 0.0, 1.0),
+            (0.1, 0.0, 1.0),
+            // A slow server has the time that it needs.
+            (4.5, 2.5, 5.0),
+            (4.5, 8.0, 10.0),
+        ] {
+            let attempt = attempt_timeout(secs(left), secs(taken), FETCH_TIMEOUT);
+            assert_eq!(attempt, secs(expected), "{left} {taken}");
+        }
+        let short = secs(0.5);
+        assert_eq!(attempt_timeout(secs(9.0), secs(3.0), short), short);
     }
 
     #[test]

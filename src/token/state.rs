@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::access_token::TokenTimes;
 use super::inheritance::Pending;
-use super::schedule::{Backoff, PAUSE_AFTER_SUCCESS, longest_pause, margin, refresh_after};
+use super::schedule::{self, Backoff, PAUSE_AFTER_SUCCESS, longest_pause, margin, refresh_after};
 use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
@@ -30,6 +30,9 @@ pub(super) struct TokenState {
     /// Attempts begun; the number of the one in flight.
     begun: u64,
     in_flight: bool,
+    /// When the last attempt began, on the boot clock, and how long the last success took.
+    begun_at: Duration,
+    taken: Duration,
     /// Someone waits for an attempt.
     wanted: bool,
     /// Since the last success, an upstream's rejection asked for an attempt.
@@ -100,6 +103,8 @@ impl TokenState {
             token: None,
             begun: 0,
             in_flight: false,
+            begun_at: Duration::ZERO,
+            taken: Duration::ZERO,
             wanted: false,
             wanted_for_rejection: false,
             replaces_rejected: false,
@@ -128,6 +133,7 @@ impl TokenState {
             None => NextStep::Idle,
             Some(Duration::ZERO) => {
                 self.begun += 1;
+                self.begun_at = now.boot;
                 self.in_flight = true;
                 self.wanted = false;
                 NextStep::Fetch
@@ -212,6 +218,7 @@ impl TokenState {
                 self.backoff = Backoff::default();
                 self.not_before = now.boot.saturating_add(PAUSE_AFTER_SUCCESS);
                 self.last_success = Some(now);
+                self.taken = now.boot.saturating_sub(self.begun_at);
                 self.pending = None;
                 self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
                 AttemptOutcome {
@@ -247,6 +254,13 @@ impl TokenState {
                 }
             }
         }
+    }
+
+    /// How long an attempt that begins now may take.
+    pub(super) fn attempt_timeout(&self, now: Moment) -> Duration {
+        let held = self.token.as_ref();
+        let left = held.map_or(Duration::ZERO, |token| now.until(token.usable_until()));
+        schedule::attempt_timeout(left, self.taken, self.policy.fetch_timeout)
     }
 
     /// The attempt that has just ended was recorded as this span, or was not.
@@ -368,7 +382,10 @@ impl TokenState {
         let refresh_at = match renewed {
             // Nothing was renewed: the server hands out the old value until near its end.
             Some(_) => now.plus(now.until(usable_until) / 2),
-            None => sent.plus(refresh_after(lifetime, &mut self.rng)),
+            None => {
+                let fetch_timeout = self.policy.fetch_timeout;
+                sent.plus(refresh_after(lifetime, fetch_timeout, &mut self.rng))
+            }
         };
         let times = TokenTimes {
             issued: sent,

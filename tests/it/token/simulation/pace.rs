@@ -58,7 +58,7 @@ impl Report {
 
     /// The most fetches that the rules explain.
     ///
-    /// - A token is renewed after at least 45 % of its life (earlier only where that is under 6 s),
+    /// - A token is renewed after at least 45 % of its life (earlier only where that is under 4.5 s),
     ///   and lifetimes are 8,100 s in the mean. A disturbance may end one early.
     /// - A token handed out again is asked for at halves of its remainder, down to 0.5 s.
     /// - Back-off is 15 s in the mean, after the first seven failures in a row; a quarter more
@@ -156,7 +156,8 @@ impl Pace {
             now.boot + now.until(usable_until) / 2
         } else {
             let usable = lifetime - margin;
-            let reserve = (0.5 * usable).min(3.0).max(0.05 * lifetime);
+            // One attempt of 10 s, and 3 s for others.
+            let reserve = (0.5 * usable).min(13.0).max(0.05 * lifetime);
             let earliest = (0.70 * lifetime).min(usable - reserve);
             sent.boot + secs(earliest)
         };

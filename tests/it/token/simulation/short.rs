@@ -1,5 +1,6 @@
-//! Short tokens from a server that fails every second time, and requests all the while.
+//! Short tokens from a server that fails or hangs every second time, and requests all the while.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use sidebearer::config::{Refresh, Secret};
 use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
-use sidebearer::token::{TokenRejections, TokenSource};
+use sidebearer::token::{Policy, TokenRejections, TokenSource};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -17,9 +18,10 @@ use super::seeds::paused;
 
 const MINUTES_10: Duration = Duration::from_secs(600);
 
-/// Answers every second token request 503.
+/// Answers every second token request 503, or never.
 struct EverySecond {
     lifetime: Duration,
+    hangs: bool,
     requests: AtomicU64,
 }
 
@@ -28,6 +30,9 @@ impl TokenEndpoint for EverySecond {
         let number = self.requests.fetch_add(1, SeqCst);
         Box::pin(async move {
             sleep(secs(0.02)).await;
+            if number % 2 == 1 && self.hangs {
+                return pending().await;
+            }
             if number % 2 == 1 {
                 return Err(TokenError {
                     kind: TokenErrorKind::ServerError,
@@ -54,21 +59,27 @@ impl TokenEndpoint for EverySecond {
 #[derive(Default)]
 struct Counts {
     requests: AtomicU64,
+    /// Those that found no token at once.
+    waited: AtomicU64,
     without_token: AtomicU64,
     rejected: AtomicU64,
     unrenewed: AtomicU64,
     token_requests: AtomicU64,
 }
 
-/// A request every 20 ms, and every 29 s the API forgets all tokens.
-async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
+/// A request every 20 ms, and every 29 s the API forgets all tokens, unless the server hangs.
+async fn ten_minutes(refresh: Refresh, lifetime: f64, hangs: bool, counts: Arc<Counts>) {
     let endpoint = Arc::new(EverySecond {
         lifetime: secs(lifetime),
+        hangs,
         requests: AtomicU64::new(0),
     });
     let source = TokenSource::start(
         "crm",
-        policy(refresh),
+        Policy {
+            acquire_timeout: secs(if hangs { 1.0 } else { 5.0 }),
+            ..policy(refresh)
+        },
         endpoint.clone(),
         Arc::new(ConcurrencyLimit::new(1)),
         VirtualClock::new(),
@@ -78,7 +89,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
     let (begin, forgotten) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut requests = JoinSet::new();
     for n in 0..(MINUTES_10.as_millis() / 20) as u64 {
-        if n % 1450 == 1449 {
+        if n % 1450 == 1449 && !hangs {
             let held = source.current();
             forgotten.store(held.map_or(0, |token| token.id()), SeqCst);
         }
@@ -88,7 +99,10 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
             counts.requests.fetch_add(1, SeqCst);
             let token = match upstream.current(&source) {
                 Some(token) => Ok(token),
-                None => upstream.acquire(&source).await,
+                None => {
+                    counts.waited.fetch_add(1, SeqCst);
+                    upstream.acquire(&source).await
+                }
             };
             let Ok(token) = token else {
                 counts.without_token.fetch_add(1, SeqCst);
@@ -120,7 +134,7 @@ fn no_request_fails_of_short_tokens_when_every_second_token_request_does() {
         for lifetime in [3.0, 4.0, 5.0] {
             let counts = Arc::new(Counts::default());
             let runtime = paused(lifetime as u64);
-            runtime.block_on(ten_minutes(refresh, lifetime, counts.clone()));
+            runtime.block_on(ten_minutes(refresh, lifetime, false, counts.clone()));
             let count = |of: &AtomicU64| of.load(SeqCst);
             let (all, rejected) = (count(&counts.requests), count(&counts.rejected));
             let failed = [count(&counts.without_token), count(&counts.unrenewed)];
@@ -136,6 +150,29 @@ fn no_request_fails_of_short_tokens_when_every_second_token_request_does() {
             assert!(all == 30_000 && rejected >= 20, "{all}, {rejected}");
             // A token for every 1 s at least, after one failure each, and those for rejections.
             assert!(fetched < 2 * (600 + 40), "{fetched}");
+        }
+    }
+}
+
+#[test]
+fn no_request_fails_of_tokens_when_every_second_token_request_hangs() {
+    for refresh in [Refresh::Eager, Refresh::Lazy] {
+        for lifetime in [3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0] {
+            let counts = Arc::new(Counts::default());
+            let runtime = paused(lifetime as u64);
+            runtime.block_on(ten_minutes(refresh, lifetime, true, counts.clone()));
+            let count = |of: &AtomicU64| of.load(SeqCst);
+            let (failed, waited) = (count(&counts.without_token), count(&counts.waited));
+            let fetched = count(&counts.token_requests);
+            println!(
+                "{refresh:?}, {lifetime} s: {failed} requests failed, {waited} waited, {fetched} \
+                 token requests"
+            );
+            assert_eq!(failed, 0, "{refresh:?}, {lifetime} s");
+            // Of 3 s, one is left for renewals, which is what the shortest attempt has; the others wait for the first
+            // token alone, which takes 20 ms.
+            assert!(waited <= 3 || lifetime < 4.0, "{lifetime} s: {waited}");
+            assert!(fetched >= 2 * (600.0 / lifetime) as u64, "{fetched}");
         }
     }
 }
