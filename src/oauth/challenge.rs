@@ -24,13 +24,23 @@ pub struct Challenge<'a> {
     pub whole: bool,
 }
 
+/// What a challenge says that does not reject the token: that it has too little scope, or that the request is
+/// wrong (RFC 6750 section 3.1), or its proof (RFC 9449 section 7.1).
+const OTHERWISE: [&str; 4] = [
+    "insufficient_scope",
+    "invalid_request",
+    INVALID_PROOF,
+    dpop::USE_NONCE,
+];
+
+const INVALID_PROOF: &str = "invalid_dpop_proof";
+
 /// Whether a 401 with these headers rejects a token that was sent with one of `schemes`: unless a
-/// challenge of such a scheme says otherwise, with an `error` that is not `invalid_token`
-/// (RFC 6750 section 3.1). One that wants another nonce in the proof ([`wants_nonce`]) says nothing
-/// about the token.
+/// challenge of such a scheme says otherwise, with one of the errors that the RFCs have for that. One that wants
+/// another nonce in the proof ([`wants_nonce`]) says nothing about the token.
 ///
-/// Many APIs answer an expired token with a challenge of another scheme, or with one that is
-/// malformed, so that neither says otherwise.
+/// Many APIs answer an expired token with a challenge of another scheme, with one that is
+/// malformed, or with an error of their own (`token_expired`), so that none of them says otherwise.
 pub fn rejects_token(headers: &HeaderMap, schemes: &[&str]) -> bool {
     let mut otherwise = false;
     let lines = headers.get_all(WWW_AUTHENTICATE).iter();
@@ -40,14 +50,21 @@ pub fn rejects_token(headers: &HeaderMap, schemes: &[&str]) -> bool {
             continue;
         };
         if schemes.iter().any(of_scheme) {
-            if error == b"invalid_token" {
+            if is_error(error, "invalid_token") {
                 return !(schemes.contains(&dpop::SCHEME) && wants_nonce(headers));
             }
-            // An empty one says nothing.
-            otherwise |= !error.is_empty();
+            otherwise |= OTHERWISE.iter().any(|known| is_error(error, known));
         }
     }
     !otherwise
+}
+
+/// Whether a challenge means `known`, in whatever case, and between blanks and quotation marks of any kind.
+fn is_error(said: &[u8], known: &str) -> bool {
+    let around = |byte: &u8| !(byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''));
+    let start = said.iter().position(around).unwrap_or(said.len());
+    let end = said.iter().rposition(around).map_or(start, |last| last + 1);
+    said[start..end].eq_ignore_ascii_case(known.as_bytes())
 }
 
 /// Why a token was rejected, in the words of the API: they may hold anything.
@@ -87,7 +104,7 @@ pub fn wants_nonce(headers: &HeaderMap) -> bool {
         challenge
             .scheme
             .eq_ignore_ascii_case(dpop::SCHEME.as_bytes())
-            && challenge.error.as_deref() == Some(dpop::USE_NONCE.as_bytes())
+            && (challenge.error.as_deref()).is_some_and(|error| is_error(error, dpop::USE_NONCE))
     };
     lines
         .flat_map(|line| challenges(line.as_bytes()))
@@ -100,7 +117,8 @@ pub fn refuses_proof(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(WWW_AUTHENTICATE).iter();
     lines
         .flat_map(|line| challenges(line.as_bytes()))
-        .any(|challenge| challenge.error.as_deref() == Some(b"invalid_dpop_proof"))
+        .filter_map(|challenge| challenge.error)
+        .any(|error| is_error(&error, INVALID_PROOF))
 }
 
 /// The challenges of one header line. Linear in its length, whatever it holds.

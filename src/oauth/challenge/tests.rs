@@ -92,8 +92,35 @@ fn a_challenge_of_another_scheme_or_a_broken_one_does_not_say_otherwise() {
 }
 
 #[test]
+fn an_error_that_no_rfc_has_for_something_else_rejects_the_token_however_it_is_written() {
+    for line in [
+        "Bearer error='invalid_token'",
+        "Bearer error=\"Invalid_Token\"",
+        "Bearer error=\"invalid_token \"",
+        "Bearer error=\"'invalid_token'\"",
+        "Bearer error=\"token_expired\"",
+        "Bearer error=\"expired_token\"",
+        "Bearer error=\"unauthorized\"",
+        "Bearer error=\" \"",
+        "Bearer error=\"'\"",
+        "Bearer error=\"insufficient\"",
+        "Bearer error=\"insufficient_scope_or_so\"",
+    ] {
+        assert!(rejects(&[line]), "{line}");
+    }
+    assert!(rejects(&[
+        "Bearer error=\"insufficient_scope\"",
+        "Bearer error='INVALID_TOKEN'"
+    ]));
+}
+
+#[test]
 fn a_challenge_of_our_scheme_with_another_error_passes_through() {
     for line in [
+        "Bearer error='insufficient_scope'",
+        "Bearer error=\"Insufficient_Scope\"",
+        "Bearer error=\" invalid_request\"",
+        "Bearer error=\"invalid_dpop_proof\"",
         "Bearer error=\"insufficient_scope\", scope=\"a b\"",
         "Bearer scope=\"error=invalid_token\", error=\"insufficient_scope\"",
         "Bearer error=\"invalid_request\"",
@@ -130,6 +157,7 @@ fn a_server_that_wants_a_nonce_says_nothing_about_the_token() {
         &["DPoP error=\"use_dpop_nonce\""][..],
         &["Bearer, dpop algs=\"ES256\", error=use_dpop_nonce"],
         &["DPoP", "DPoP error=\"use_dpop_nonce\""],
+        &["DPoP error='Use_DPoP_nonce '"],
         &[
             "DPoP error=\"use_dpop_nonce\"",
             "DPoP error=\"invalid_token\"",

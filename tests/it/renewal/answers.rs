@@ -56,9 +56,14 @@ async fn answers_that_reject_the_token_are_renewed() {
         meets("header_prefix = \"JWT\"", || unauthorized("JWT")),
         meets("", || unauthorized("Bearer realm=\"unterminated")),
         meets("header = \"x-api-key\"", || response(401, "no challenge")),
+        meets("", || unauthorized("Bearer error='invalid_token'")),
+        meets("", || unauthorized("Bearer error=\"token_expired\"")),
     );
     let all = (200, 2);
-    assert_eq!(renewed, (all, all, all, all, all, all, all, all, all, all));
+    assert_eq!(
+        renewed,
+        (all, all, all, all, all, all, all, all, all, all, all, all)
+    );
 }
 
 #[tokio::test]
