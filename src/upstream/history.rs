@@ -1,5 +1,7 @@
 //! What earlier connections to an endpoint have shown, for all shards.
 
+mod short_closes;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -7,20 +9,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::short_closes::{REMEMBERED, ShortCloses, TOGETHER, millis};
+
 /// How long no HTTP/1.1 connection carries a second request after unsolicited bytes have come on one.
 const DISTRUSTED_FOR: Duration = Duration::from_secs(600);
 
 /// The longest time between the close of an idle connection and the moment when we notice it.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connection that was closed after less than this was closed by a restart, not by an idle timeout.
+/// A connection that was closed after less than this may well have been closed by a restart: it takes more of them to show
+/// an idle timeout.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Connections that are closed within this time of each other have one cause, which counts once.
-const TOGETHER: Duration = Duration::from_secs(2);
-
-/// How long an observation counts.
-const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Closes that are remembered.
 const MAX_CLOSES: usize = 8;
@@ -41,6 +40,7 @@ pub struct ConnectionHistory {
     closes: Mutex<VecDeque<IdleClose>>,
     /// Whether `closes` holds any: it is read without the lock.
     has_closes: AtomicBool,
+    short_closes: ShortCloses,
     /// When the last connection was made; zero if the last attempt has failed.
     last_connect: AtomicU64,
     /// Whether there has been an attempt.
@@ -80,6 +80,7 @@ impl Default for ConnectionHistory {
             timeout_known_until: AtomicU64::new(0),
             closes: Mutex::default(),
             has_closes: AtomicBool::new(false),
+            short_closes: ShortCloses::default(),
             last_connect: AtomicU64::new(0),
             has_tried: AtomicBool::new(false),
             next_lookup: AtomicU64::new(millis(LOOKUP_INTERVAL)),
@@ -109,13 +110,15 @@ impl ConnectionHistory {
 
     /// The upstream closed a connection that had been idle for this time. Two that are closed after about the
     /// same time, one after the other, show how long the upstream keeps idle connections; from then on they
-    /// are kept for three quarters of that. Returns how long that is, when it is news.
+    /// are kept for three quarters of that. If that is less than a second and a half it takes four, and few that have
+    /// answered after as long. Returns how long they are kept, when it is news.
     pub fn record_idle_close(&self, idle: Duration, now: Instant) -> Option<Duration> {
+        let mut closes = self.closes.lock().unwrap_or_else(PoisonError::into_inner);
         if idle < SHORTEST_TIMEOUT {
-            return None;
+            let kept = self.short_closes.record(idle, self.millis(now))?;
+            return self.learn(kept, now);
         }
         let after = idle - NOTICED_WITHIN;
-        let mut closes = self.closes.lock().unwrap_or_else(PoisonError::into_inner);
         closes.retain(|end| now - end.seen < REMEMBERED);
         if closes.iter().any(|end| now - end.seen < TOGETHER) {
             return None;
@@ -125,7 +128,13 @@ impl ConnectionHistory {
         closes.truncate(MAX_CLOSES - 1);
         closes.push_front(IdleClose { seen: now, after });
         self.has_closes.store(true, Relaxed);
-        let max_idle = alike?.min(after) * 3 / 4;
+        self.learn(alike?.min(after), now)
+    }
+
+    /// The upstream keeps idle connections for so long. Returns how long they are kept here, when it is news.
+    fn learn(&self, kept: Duration, now: Instant) -> Option<Duration> {
+        // Zero would be distrust.
+        let max_idle = (kept * 3 / 4).max(Duration::from_millis(1));
         let now = self.millis(now);
         let before = self.learnt_max_idle(now);
         let max_idle = before.map_or(max_idle, |before| before.min(max_idle));
@@ -138,6 +147,7 @@ impl ConnectionHistory {
     /// A connection has answered after it was idle for this time. Those that were closed after a clearly
     /// shorter time were not closed by an idle timeout.
     pub fn record_answer(&self, idle: Duration) {
+        self.short_closes.record_answer(idle);
         if idle >= SHORTEST_TIMEOUT && self.has_closes.load(Relaxed) {
             self.refute(idle, Instant::now());
         }
@@ -241,10 +251,6 @@ fn is_alike(one: Duration, other: Duration) -> bool {
     longer - one.min(other) <= NOTICED_WITHIN.max(longer / 5)
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +309,20 @@ mod tests {
             (40_000, 5000),
         ];
         assert_eq!(learnt(&shorter), three_quarters_of_four);
+    }
+
+    #[test]
+    fn a_short_idle_timeout_is_learnt_from_four_connections() {
+        let closes = [
+            (10_000, 1000),
+            (20_000, 1010),
+            (30_000, 1000),
+            (40_000, 990),
+        ];
+        assert_eq!(learnt(&closes[..3]), None);
+        assert_eq!(learnt(&closes), Some(Duration::from_millis(742)));
+        let none_is_too_short = [(10_000, 0), (20_000, 0), (30_000, 0), (40_000, 0)];
+        assert_eq!(learnt(&none_is_too_short), Some(Duration::from_millis(1)));
     }
 
     #[test]
