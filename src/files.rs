@@ -4,16 +4,17 @@
 //! called back. So each access to a file has a thread of its own, and the caller waits for the answer
 //! no longer than `server.file_timeout`. Another thread is sent after one that was lost when twice as much time has
 //! passed as before the last one, an hour at most: a dead mount costs a few threads, and one that
-//! was replaced by a good one is found.
+//! was replaced by a good one is found. It is found at once by who asks for a reload ([`look_again`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
@@ -28,16 +29,34 @@ static TIMEOUT_MILLIS: AtomicU64 = AtomicU64::new(DEFAULT_TIMEOUT.as_millis() as
 /// The longest time until another thread is sent after one that was given up.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
-/// The paths whose file system has not answered.
-static UNRESPONSIVE: Mutex<BTreeMap<PathBuf, Unresponsive>> = Mutex::new(BTreeMap::new());
+/// While so many looks have not come back, none is made before its time: each keeps a thread for as long as its file
+/// system is silent, which may be for ever.
+const MOST_LOST: usize = 32;
+
+static KNOWN: Mutex<KnownFiles> = Mutex::new(KnownFiles {
+    silent: BTreeMap::new(),
+    lost: 0,
+});
 
 static THREADS: Threads = Threads::new("files");
 
+struct KnownFiles {
+    /// The paths whose file system has not answered.
+    silent: BTreeMap<PathBuf, Unresponsive>,
+    /// Looks that were given up and have not come back.
+    lost: usize,
+}
+
 struct Unresponsive {
+    directory: Option<PathBuf>,
     /// When the last thread was given up.
     since: Instant,
     /// How long no other thread is sent.
     retry_after: Duration,
+    /// The next look is not postponed.
+    asked: bool,
+    /// What is said until then.
+    reason: String,
 }
 
 /// How long a file system may take from now on.
@@ -54,8 +73,8 @@ pub fn timeout() -> Duration {
 thread_local! {
     /// Filled by [`noting_shortage`].
     static SHORTAGE: RefCell<Option<Shortage>> = const { RefCell::new(None) };
-    /// Set by [`within_one_timeout`].
-    static WAIT_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Within [`within_one_timeout`]: whether one has not answered.
+    static MET_SILENCE: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
 /// Why a file could not be read that says nothing about the file: the system lacks something for now.
@@ -101,18 +120,28 @@ pub fn noting_shortage<T>(work: impl FnOnce() -> T) -> (T, Option<Shortage>) {
     (done, SHORTAGE.take())
 }
 
-/// Does `work`, which looks at several files on this thread. Together they may take [`timeout`]; after that each one has a
-/// twentieth of it left, so that several file systems that do not answer do not add up.
+/// Does `work`, which looks at several files on this thread. Once one of them does not answer within [`timeout`], the wait
+/// for each of the others is a twentieth of that, so that many dead file systems do not add up.
 pub fn within_one_timeout<T>(work: impl FnOnce() -> T) -> T {
-    within_one(timeout(), work)
+    let outer = MET_SILENCE.get();
+    MET_SILENCE.set(outer.or(Some(false)));
+    let done = work();
+    MET_SILENCE.set(outer);
+    done
 }
 
-fn within_one<T>(timeout: Duration, work: impl FnOnce() -> T) -> T {
-    let outer = WAIT_UNTIL.get();
-    WAIT_UNTIL.set(outer.or(Some(Instant::now() + timeout)));
-    let done = work();
-    WAIT_UNTIL.set(outer);
-    done
+/// Somebody asks for a look at all files: it is not postponed for those that have not answered before, once. But it is
+/// while too many looks have not come back.
+pub fn look_again() {
+    look_again_at(MOST_LOST, |_| true);
+}
+
+fn look_again_at(most_lost: usize, which: impl Fn(&Path) -> bool) {
+    let known = &mut *lock(&KNOWN);
+    if known.lost < most_lost {
+        let asked = known.silent.iter_mut().filter(|(path, _)| which(path));
+        asked.for_each(|(_, silence)| silence.asked = true);
+    }
 }
 
 /// Has each idle thread of this module give back what is free of its memory.
@@ -143,25 +172,18 @@ fn run_within<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let silent = || {
-        let reason = format!("the file system has not answered within {timeout:?}");
-        Err(io::Error::new(ErrorKind::TimedOut, reason))
-    };
-    let timeout = {
-        let known = lock(&UNRESPONSIVE);
-        let silence = known.get(path);
-        if silence.is_some_and(|silence| silence.since.elapsed() < silence.retry_after) {
-            return silent();
+    let (asked, wait) = {
+        let mut known = lock(&KNOWN);
+        let mut asked = false;
+        if let Some(silence) = known.silent.get_mut(path) {
+            asked = mem::take(&mut silence.asked);
+            if !asked && silence.since.elapsed() < silence.retry_after {
+                return Err(silence.error());
+            }
         }
         let beside = |known: &PathBuf| known != path && known.parent() == path.parent();
-        let left = WAIT_UNTIL.get();
-        let left = left.map_or(timeout, |until| until.duration_since(Instant::now()));
-        let left = if known.keys().any(beside) {
-            Duration::ZERO
-        } else {
-            left
-        };
-        left.clamp(timeout / 20, timeout)
+        let is_brief = MET_SILENCE.get() == Some(true) || known.silent.keys().any(beside);
+        (asked, if is_brief { timeout / 20 } else { timeout })
     };
     let (answer, answered) = mpsc::sync_channel(1);
     let named = path.to_owned();
@@ -169,37 +191,70 @@ fn run_within<T: Send + 'static>(
         let done = work();
         // Under one lock: a caller that gives up at this moment must not mark a path as unresponsive that has
         // just answered.
-        let mut silent = lock(&UNRESPONSIVE);
-        silent.remove(&named);
-        let undelivered = answer.try_send((done, thread));
-        drop(silent);
+        let mut known = lock(&KNOWN);
+        known.silent.remove(&named);
+        let undelivered = answer.try_send((done, thread)).err();
+        known.lost -= usize::from(undelivered.is_some());
+        drop(known);
         // Dropped after the lock, and before its thread is idle: the result may be a socket, and closing it uses this
         // module again.
         drop(undelivered);
     }))?;
     // The thread is idle from here on: a caller that goes on to the next file finds it, however late it runs again.
-    let (done, _thread) = match answered.recv_timeout(timeout) {
+    let (done, _thread) = match answered.recv_timeout(wait) {
         Ok(answer) => answer,
         Err(RecvTimeoutError::Disconnected) => {
             return Err(io::Error::other("the thread that read panicked"));
         }
         Err(RecvTimeoutError::Timeout) => {
-            let mut known = lock(&UNRESPONSIVE);
+            let mut known = lock(&KNOWN);
             let Ok(answer) = answered.try_recv() else {
                 // Before the lock is given back: what comes later is not delivered.
                 drop(answered);
-                let before = known
-                    .get(path)
-                    .map_or(timeout, |silence| silence.retry_after);
-                let retry_after = (2 * before).min(LONGEST_RETRY);
-                let since = Instant::now();
-                known.insert(path.to_owned(), Unresponsive { since, retry_after });
-                return silent();
+                return Err(known.give_up(path, timeout, asked));
             };
             answer
         }
     };
     done
+}
+
+impl KnownFiles {
+    /// A look at `path` has taken too long. `asked`: it would not have been its time yet.
+    fn give_up(&mut self, path: &Path, timeout: Duration, asked: bool) -> io::Error {
+        self.lost += 1;
+        MET_SILENCE.set(MET_SILENCE.get().map(|_| true));
+        let before = self.silent.get(path);
+        let before = before.map_or(timeout, |silence| silence.retry_after);
+        let retry_after = if asked {
+            before
+        } else {
+            (2 * before).min(LONGEST_RETRY)
+        };
+        // Those beside it would be lost in the same way.
+        let beside = |known: &&mut Unresponsive| known.directory.as_deref() == path.parent();
+        let others = self.silent.values_mut().filter(beside);
+        others.for_each(|silence| silence.asked = false);
+        let reason = format!("the file system has not answered within {timeout:?}");
+        let silence = Unresponsive {
+            directory: path.parent().map(Path::to_owned),
+            since: Instant::now(),
+            retry_after,
+            asked: false,
+            reason: format!(
+                "{reason}, and is not looked at again before {}, except by a reload on request",
+                httpdate::fmt_http_date(SystemTime::now() + retry_after)
+            ),
+        };
+        self.silent.insert(path.to_owned(), silence);
+        io::Error::new(ErrorKind::TimedOut, reason)
+    }
+}
+
+impl Unresponsive {
+    fn error(&self) -> io::Error {
+        io::Error::new(ErrorKind::TimedOut, self.reason.clone())
+    }
 }
 
 /// What is locked is changed in one step, so a panic elsewhere leaves it sound.
@@ -237,13 +292,10 @@ mod tests {
             }
             // The pause begins when the wait has timed out.
             assert!(begun.elapsed() >= (1 + longer) * timeout, "{longer}");
-            lock(&UNRESPONSIVE).insert(
-                path.to_owned(),
-                Unresponsive {
-                    since: Instant::now() - SOON,
-                    retry_after: longer * timeout,
-                },
-            );
+            let mut known = lock(&KNOWN);
+            known.give_up(path, longer * timeout / 2, false);
+            known.lost -= 1;
+            known.silent.get_mut(path).unwrap().since -= SOON;
         }
         assert_eq!(
             run_within_timeout(Path::new("/elsewhere/file"), || Ok(7)).unwrap(),
@@ -254,7 +306,7 @@ mod tests {
         // The first that speaks again ends the silence, also one that was given up.
         releases.clear();
         let begun = Instant::now();
-        while lock(&UNRESPONSIVE).contains_key(path) {
+        while lock(&KNOWN).silent.contains_key(path) {
             assert!(begun.elapsed() < SOON);
         }
         run_within_timeout(path, || Ok(())).unwrap();
@@ -264,7 +316,7 @@ mod tests {
     fn file_systems_that_do_not_answer_do_not_add_up_for_one_who_reads_several_files() {
         let timeout = Duration::from_secs(1);
         let begun = Instant::now();
-        let releases = within_one(timeout, || {
+        let releases = within_one_timeout(|| {
             [
                 "/one/silent",
                 "/two/silent",
@@ -280,8 +332,53 @@ mod tests {
         let took = begun.elapsed();
         assert!((timeout..3 * timeout).contains(&took), "{took:?}");
         // The next one who reads has all the time again.
-        assert_eq!(WAIT_UNTIL.get(), None);
+        assert_eq!(MET_SILENCE.get(), None);
         drop(releases);
+    }
+
+    /// A look at `path` that does not come back before what is returned is dropped.
+    fn lose(path: &Path) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel::<()>();
+        let timeout = Duration::from_millis(20);
+        run_within(path, timeout, move || Ok(held.recv().is_ok())).unwrap_err();
+        lock(&KNOWN).silent.get_mut(path).unwrap().retry_after = SOON;
+        release
+    }
+
+    #[test]
+    fn who_asks_for_a_look_has_one_at_once_though_the_path_is_left_alone() {
+        let path = Path::new("/asked/silent");
+        let lost = lose(path);
+        let look = || run_within(path, SOON, || Ok(7));
+        let skipped = look().unwrap_err().to_string();
+        let (said, next) = skipped.split_once(" before ").unwrap();
+        let expected = "the file system has not answered within 20ms, and is not looked at again";
+        assert_eq!(said, expected);
+        let next = next
+            .strip_suffix(", except by a reload on request")
+            .unwrap();
+        assert!(httpdate::parse_http_date(next).unwrap() > SystemTime::now() - SOON);
+
+        look_again_at(0, |asked| asked == path);
+        look().expect_err("too many have not come back");
+        look_again_at(usize::MAX, |asked| asked == path);
+        assert_eq!(look().unwrap(), 7);
+        assert!(!lock(&KNOWN).silent.contains_key(path));
+        drop(lost);
+    }
+
+    #[test]
+    fn a_look_that_was_asked_for_in_vain_prolongs_no_pause_and_spares_the_files_beside() {
+        let (path, beside) = (Path::new("/dead/one"), Path::new("/dead/two"));
+        let lost = [lose(path), lose(beside)];
+        look_again_at(usize::MAX, |asked| asked.starts_with("/dead"));
+        let (release, held) = mpsc::channel::<()>();
+        let timeout = Duration::from_millis(20);
+        run_within(path, timeout, move || Ok(held.recv().is_ok())).unwrap_err();
+        assert_eq!(lock(&KNOWN).silent[path].retry_after, SOON);
+        run_within(beside, SOON, || Ok(())).expect_err("it is not looked at");
+        run_within(path, SOON, || Ok(())).expect_err("it was looked at once");
+        drop((lost, release));
     }
 
     #[test]

@@ -83,6 +83,8 @@ impl Reloader {
                     continue;
                 }
                 Some(answer) = requests.recv() => {
+                    // Whoever asks may have mended a file system that did not answer.
+                    files::look_again();
                     // The one who asked may have left.
                     let _ = answer.send(self.reload().await);
                 }
@@ -174,7 +176,7 @@ impl Reloader {
         work: impl FnOnce(&Builder) -> Result<T, BuildError> + Send + 'static,
     ) -> Result<T, String> {
         let builder = Arc::clone(&self.builder);
-        let done = blocking::run(move || work(&builder)).await;
+        let done = blocking::run(move || files::within_one_timeout(|| work(&builder))).await;
         let done = done.map_err(|error| format!("files cannot be read: {error}"))?;
         done.map_err(|error| error.to_string())
     }

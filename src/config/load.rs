@@ -165,7 +165,8 @@ fn load_here(
     origin: &ConfigOrigin,
     program: Option<&ProgramSettings>,
 ) -> Result<Loaded, Diagnostics> {
-    let (loaded, shortage) = files::noting_shortage(|| load_now(origin, program));
+    let (loaded, shortage) =
+        files::noting_shortage(|| files::within_one_timeout(|| load_now(origin, program)));
     match (loaded, shortage) {
         (Err(found), Some(shortage)) if !found.are_passing() => {
             let passing = Diagnostic::of_shortage(origin.path(), shortage);

@@ -74,6 +74,7 @@ async fn a_configuration_file_that_hangs_refuses_the_reload_and_stops_nothing() 
     // To open it is to wait for somebody who writes.
     let hangs = config.join("b.toml");
     mknodat(CWD, &hangs, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    // Whoever asks is told what was seen now.
     for _ in 0..2 {
         let refused = post(admin, "/reload", "").await;
         assert_eq!(refused.status, 422, "{}", refused.text());
@@ -82,6 +83,16 @@ async fn a_configuration_file_that_hangs_refuses_the_reload_and_stops_nothing() 
         assert_eq!(get(app, "/").await.status, 200);
         assert_eq!(get(admin, "/livez").await.status, 200);
     }
+    std::fs::remove_file(&hangs).unwrap();
+    assert_eq!(post(admin, "/reload", "").await.status, 200);
+
+    // A good one in its place is found by who asks, though it would be left alone still.
+    mknodat(CWD, &hangs, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    assert_eq!(post(admin, "/reload", "").await.status, 422);
+    std::fs::remove_file(&hangs).unwrap();
+    std::fs::write(&hangs, "[log]\nlevel = \"warn\"\n").unwrap();
+    let reloaded = post(admin, "/reload", "").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
     std::fs::remove_file(&hangs).unwrap();
     assert_eq!(post(admin, "/reload", "").await.status, 200);
 
