@@ -234,7 +234,7 @@ pub struct BuiltCredential {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The certificate that takes its place as soon as a token bound to it is there.
     pub next: Option<StandbyCertificate>,
-    /// Whether a reload added it: readiness then waits for it only after its first success.
+    /// Whether a reload added it, in the place of no other: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
     /// How a token was asked for that the source has from one before it; none if it has none.
     succession: Option<Succession>,

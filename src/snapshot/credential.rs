@@ -179,9 +179,33 @@ pub fn build(
         source,
         certificate,
         next: None,
-        added_by_reload: kept.map_or(old.is_some(), BuiltCredential::is_new),
+        added_by_reload: kept.map_or_else(
+            || old.is_some_and(|old| !replaces_another(&config.name, all, old)),
+            BuiltCredential::is_new,
+        ),
         succession,
         reconfigured: None,
+    })
+}
+
+/// Whether an upstream names it in place of a credential that counts already, as when that was renamed: requests have
+/// counted on that one. An upstream that has another name now is known by its URL.
+fn replaces_another(name: &str, now: &config::Config, old: &Snapshot) -> bool {
+    let is_same = |was: &config::Upstream, upstream: &config::Upstream| {
+        let is_renamed = !now.upstreams.contains_key(&was.name) && was.url == upstream.url;
+        was.name == upstream.name || is_renamed
+    };
+    let counts = |former: &str| {
+        let built = old.credentials.get(former);
+        built.is_some_and(|built| !built.is_new())
+    };
+    now.upstreams_of(name).any(|upstream| {
+        let names = upstream.credential_names();
+        let before = old.config.upstreams.values();
+        before
+            .filter(|was| is_same(was, upstream))
+            .flat_map(config::Upstream::credential_names)
+            .any(|former| !names.contains(former) && counts(former))
     })
 }
 

@@ -141,6 +141,38 @@ async fn another_client_or_fewer_scopes_end_the_old_token_and_readiness() {
 }
 
 #[tokio::test]
+async fn a_credential_in_place_of_another_counts_at_once_and_one_that_is_added_does_not() {
+    for (renamed, now) in [
+        (&["credential"][..], 503),
+        (&["credential", "upstream"], 503),
+        (&[], 200),
+    ] {
+        let (idp, api) = (Idp::start(), Api::open());
+        let (sidebearer, config) = holding_a_token(&api, &idp).await;
+        assert_eq!(readiness(&sidebearer).await, 200);
+        refuse(&idp, "invalid_client");
+        let mut changed = config.clone();
+        for kind in renamed {
+            let header = format!("[{kind}s.api]");
+            assert!(changed.contains(&header), "{changed}");
+            changed = changed
+                .replace(&header, &format!("[{kind}s.new]"))
+                .replace(&format!("{kind} = \"api\""), &format!("{kind} = \"new\""));
+        }
+        if renamed.is_empty() {
+            // Another identity at the same API, beside the one before.
+            let table = config.split_once("[credentials.api]").unwrap().1;
+            let (route, upstream) = (route("/more", "more"), upstream("more", &api.url(), "new"));
+            changed = [&config, &*route, &upstream, "[credentials.new]", table].concat();
+        }
+        sidebearer.reconfigure(&changed).await.unwrap();
+        let status = if renamed.is_empty() { 200 } else { 503 };
+        assert_eq!(status_of(&sidebearer).await, status, "{renamed:?}");
+        assert_eq!(readiness(&sidebearer).await, now, "{renamed:?}");
+    }
+}
+
+#[tokio::test]
 async fn only_upstreams_that_got_the_old_token_before_get_it_still() {
     let (idp, kept, moved) = (Idp::start(), Api::open(), Api::open());
     let (sidebearer, config) = holding_a_token(&kept, &idp).await;
