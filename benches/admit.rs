@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sidebearer::audit::{
-    AuditDecision, AuditOutcome, AuditTrail, NameBook, Record, RequestEvent, RequestText, Subject,
+    AuditDecision, AuditOutcome, AuditTrails, NameBook, Record, RequestEvent, RequestText, Subject,
     SubjectNames,
 };
 use sidebearer::client_socket::Peer;
@@ -40,7 +40,8 @@ impl NameBook for Nobody {
 fn audit(bencher: divan::Bencher<'_, '_>) {
     let file = AuditFile::Path("/dev/null".into());
     let metrics = Metrics::new().audit().clone();
-    let trail = AuditTrail::open(&file, metrics, None, Duration::from_secs(5));
+    let trails = Arc::<AuditTrails>::default();
+    let trail = trails.open(&file, metrics, None, Duration::from_secs(5));
     let trail = trail.expect("it can be opened");
     let names: Arc<dyn NameBook> = Arc::new(Nobody);
     bencher.bench_local(|| {

@@ -274,11 +274,8 @@ impl Bound {
         }
         let sampling = &reloader.snapshots.load().sampling;
         sampling.write_all_counts(tokio::time::Instant::now());
-        if let Some(audit) = &reloader.snapshots.load().audit
-            && !audit.trail.flush(AUDIT_FLUSH)
-        {
-            tracing::error!("the last audit records could not be written in time");
-        }
+        let audit_trails = &reloader.snapshots.load().audit_trails;
+        audit_trails.flush(AUDIT_FLUSH);
         let tracer = reloader.snapshots.load().tracer.clone();
         if let Some(tracer) = tracer
             && tokio::time::timeout(TRACE_FLUSH, tracer.flush())

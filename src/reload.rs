@@ -216,9 +216,7 @@ impl Reloader {
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
         self.manager.notify_reloading();
-        if let Some(audit) = &self.snapshots.load().audit {
-            audit.trail.reopen();
-        }
+        self.snapshots.load().audit_trails.reopen();
         let outcome = self.try_reload().await;
         let outcome = self.report(outcome).await;
         self.manager.notify_ready(match &outcome {

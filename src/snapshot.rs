@@ -26,7 +26,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue};
 
 use crate::address::OwnSockets;
-use crate::audit::Auditing;
+use crate::audit::{AuditTrails, Auditing};
 use crate::caller::Callers;
 use crate::caller::token::TokenVerifier;
 use crate::config::{self, Config};
@@ -87,6 +87,8 @@ pub struct Snapshot {
     pub limits: LimitTable,
     /// Where decisions are recorded; `None` where they are not.
     pub audit: Option<Auditing>,
+    /// Those of all snapshots.
+    pub audit_trails: Arc<AuditTrails>,
     /// What takes the spans of traces; `None` where nothing is traced.
     pub tracer: Option<Arc<Tracer>>,
     /// By name.

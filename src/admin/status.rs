@@ -252,8 +252,8 @@ pub(super) fn full(process: &Process<'_>) -> Value {
     if let Some(ca) = &snapshot.interception {
         shown["interception"] = interception(ca);
     }
-    if let Some(audit) = &snapshot.audit {
-        shown["audit"] = json!(audit.trail.status());
+    if let Some(audit) = snapshot.audit_trails.status() {
+        shown["audit"] = json!(audit);
     }
     shown
 }

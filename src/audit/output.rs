@@ -78,14 +78,6 @@ impl AuditOutput {
         })
     }
 
-    /// How messages name it.
-    pub(super) fn name(&self) -> String {
-        match &self.target {
-            AuditFile::Stdout => "stdout".to_owned(),
-            AuditFile::Path(path) => path.display().to_string(),
-        }
-    }
-
     /// Writes some of the bytes; how many.
     ///
     /// # Errors

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::record::{RECORD_BYTES, Record, RequestEvent};
 use crate::metrics::AuditMetrics;
 
-/// The state of the audit.
+/// The state of one trail.
 #[derive(Debug)]
 pub(super) struct AuditState {
+    /// Of its file.
+    pub(super) name: String,
     /// How many bytes wait or are reserved.
     pub(super) waiting: AtomicUsize,
+    /// How many records wait.
+    pub(super) unwritten: AtomicU64,
     pub(super) max_waiting: usize,
     /// Nothing can be written now.
     pub(super) failing: AtomicBool,
@@ -30,6 +34,8 @@ pub(super) struct AuditState {
 pub(super) enum AuditMessage {
     /// A record, and how many bytes it counts for.
     Record(Record, usize),
+    /// Lines that another trail could not write: how many, and how many bytes they count for.
+    Lines(Vec<u8>, u64, usize),
     /// Looks whether the file is still the one of that name.
     Look,
     /// Everything before it has been written.
@@ -65,6 +71,33 @@ impl AuditState {
 
     pub(super) fn give_back(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Whether that is news.
+    pub(super) fn set_failing(&self, failing: bool) -> bool {
+        let is_news = self.failing.swap(failing, Relaxed) != failing;
+        match (is_news, failing) {
+            (true, true) => self.metrics.failing.inc(),
+            (true, false) => {
+                self.metrics.failing.dec();
+                self.set_last_error(None);
+            }
+            (false, _) => {}
+        }
+        is_news
+    }
+
+    pub(super) fn set_last_error(&self, error: Option<String>) {
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        let last_error = &self.last_error;
+        let last_error = last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        last_error.clone()
     }
 
     #[cold]

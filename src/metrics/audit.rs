@@ -13,7 +13,7 @@ pub struct AuditMetrics {
     pub dropped: IntCounter,
     /// Tries that failed.
     pub write_errors: IntCounter,
-    /// Whether nothing can be written now: 1.
+    /// How many files cannot be written now.
     pub failing: IntGauge,
     records: IntCounterVec,
 }
@@ -35,7 +35,7 @@ impl AuditMetrics {
             .expect(VALID),
             failing: IntGauge::new(
                 "sidebearer_audit_failing",
-                "1 while audit records cannot be written.",
+                "Files that audit records cannot be written to now.",
             )
             .expect(VALID),
             records,

@@ -8,26 +8,19 @@ use super::context::{BuildContext, BuildError, BuildFailure};
 use crate::audit::{AuditTrail, Auditing, NameBook, Subject, SubjectNames};
 use crate::config::{AuditFile, Config};
 
-/// The audit that is configured: with the open file of `old` where it is the same.
+/// The audit that is configured: with a file that is open where it is the same.
 ///
 /// # Errors
 /// The file cannot be opened or made.
 pub(super) fn build(
     context: &BuildContext,
     config: &Config,
-    old: Option<&Snapshot>,
 ) -> Result<Option<Auditing>, BuildError> {
     let Some(audit) = &config.audit else {
         return Ok(None);
     };
-    let kept = old.and_then(|old| old.audit.as_ref());
-    let kept = kept.filter(|kept| *kept.trail.file() == audit.file);
-    let trail = match kept {
-        Some(kept) => Arc::clone(&kept.trail),
-        None => open(context, config, &audit.file)?,
-    };
     Ok(Some(Auditing {
-        trail,
+        trail: open(context, config, &audit.file)?,
         overflow: audit.overflow,
     }))
 }
@@ -39,7 +32,8 @@ fn open(
 ) -> Result<Arc<AuditTrail>, BuildError> {
     let metrics = context.metrics.audit().clone();
     let patience = config.server.file_timeout;
-    let opened = AuditTrail::open(file, metrics, context.supervisor.as_ref(), patience);
+    let trails = &context.audit;
+    let opened = trails.open(file, metrics, context.supervisor.as_ref(), patience);
     opened.map_err(|error| BuildError {
         table: "[audit]".to_owned(),
         reason: BuildFailure::Audit {

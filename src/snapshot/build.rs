@@ -81,7 +81,7 @@ impl Builder {
     /// once, on the current runtime.
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         self.context.windows.resize(config.server.window_budget);
-        let audit = audit::build(&self.context, &config, old)?;
+        let audit = audit::build(&self.context, &config)?;
         let mut parts = self.parts(&config, old)?;
         parts.interception = interception(&config, old)?;
         parts.audit = audit;
@@ -250,7 +250,7 @@ impl Builder {
         let issuers = interception.iter().flat_map(|ca| ca.expiry());
         self.context.metrics.show_issuers(issuers);
         let trail = audit.as_ref().map(|audit| Arc::clone(&audit.trail));
-        self.context.audit.store(trail);
+        self.context.audit.set_newest(trail);
         self.context.tracer.store(tracer.clone());
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
@@ -267,6 +267,7 @@ impl Builder {
             unwritten_labels: unwritten_labels(&config, &egress),
             passing,
             audit,
+            audit_trails: Arc::clone(&self.context.audit),
             tracer,
             interception,
             limits: LimitTable::build(&config, old.map(|old| (&old.config, &old.limits))),

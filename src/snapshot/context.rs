@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::address::OwnSockets;
-use crate::audit::AuditSlot;
+use crate::audit::AuditTrails;
 use crate::config::{self, AuthorizationServer};
 use crate::dpop::LastNonce;
 use crate::http2::Budget;
@@ -43,8 +43,8 @@ pub struct BuildContext {
     authorization_server_clocks: SharedByKey<ServerClock>,
     /// Told of panics of the thread that writes the audit.
     pub supervisor: Option<Supervisor>,
-    /// Where the records go of what belongs to no snapshot.
-    pub audit: AuditSlot,
+    /// Where the records of all snapshots go, and those of what belongs to none.
+    pub audit: Arc<AuditTrails>,
     /// Where it is traced.
     pub tracer: TracerSlot,
 }
@@ -99,7 +99,7 @@ impl BuildContext {
             authorization_server_nonces: SharedByKey::default(),
             authorization_server_clocks: SharedByKey::default(),
             supervisor: None,
-            audit: AuditSlot::default(),
+            audit: Arc::default(),
             tracer: TracerSlot::default(),
         }
     }

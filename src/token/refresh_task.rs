@@ -141,7 +141,7 @@ fn finish(shared: &SharedState, attempt: AttemptResult) {
 /// Records the attempt in the audit.
 fn record(shared: &SharedState, ended: &AttemptOutcome, trace: Option<TraceId>, took: Duration) {
     let audit = shared.audit.get();
-    let Some(trail) = audit.and_then(|audit| audit.load_full()) else {
+    let Some(trail) = audit.and_then(|audit| audit.newest()) else {
         return;
     };
     let event = TokenEvent {

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::state::TokenState;
 use super::{Clock, Moment, Policy, Token};
-use crate::audit::AuditSlot;
+use crate::audit::AuditTrails;
 use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
@@ -37,7 +37,7 @@ pub(super) struct SharedState {
     /// The number of the last attempt that ended.
     pub(super) ended: watch::Sender<u64>,
     /// Where its token requests are recorded.
-    pub(super) audit: OnceLock<AuditSlot>,
+    pub(super) audit: OnceLock<Arc<AuditTrails>>,
     /// Where they are traced.
     pub(super) tracer: OnceLock<TracerSlot>,
     /// Someone waits whose trace is recorded: so is the token request that is waited for.

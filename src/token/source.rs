@@ -15,7 +15,7 @@ use super::refresh_task::keep_supplied;
 use super::shared::{SharedState, SourceSettings};
 use super::state::{JoinOutcome, TokenState};
 use super::{Clock, CredentialStatus, HeldToken, Inheritance, Moment, Policy, Token};
-use crate::audit::AuditSlot;
+use crate::audit::AuditTrails;
 use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
@@ -108,7 +108,7 @@ impl TokenSource {
     }
 
     /// Where its token requests are recorded from now on. The first call decides.
-    pub fn record_in(&self, audit: &AuditSlot) {
+    pub fn record_in(&self, audit: &Arc<AuditTrails>) {
         let _ = self.shared.audit.set(Arc::clone(audit));
     }
 

@@ -3,6 +3,7 @@
 mod disk;
 mod file;
 mod lines;
+mod reload;
 
 use std::path::Path;
 
