@@ -47,6 +47,8 @@ pub(super) struct GroupContext<'a> {
     pub(super) callers: &'a BTreeMap<String, Caller>,
     /// Of reviews.
     pub(super) places: usize,
+    /// Another way leads to those who are asked than before: through another proxy, or through none.
+    pub(super) is_other_way: bool,
 }
 
 impl Group {
@@ -129,19 +131,7 @@ impl<'c> GroupDefinition<'c> {
                 GroupDefinition::ServiceAccounts {
                     kubernetes: other, ..
                 },
-            ) => {
-                let server = |it: &Kubernetes| {
-                    let Kubernetes {
-                        issuer,
-                        api_server,
-                        token_file,
-                        ca_file,
-                        ..
-                    } = it.clone();
-                    (issuer, api_server, token_file, ca_file)
-                };
-                server(kubernetes) == server(other)
-            }
+            ) => kubernetes.has_keys_of(other),
             _ => false,
         }
     }
@@ -154,7 +144,7 @@ impl<'c> GroupDefinition<'c> {
                 GroupDefinition::ServiceAccounts {
                     kubernetes: other, ..
                 },
-            ) => **kubernetes == **other,
+            ) => kubernetes.is_reviewed_as(other),
             _ => false,
         }
     }
@@ -166,38 +156,53 @@ impl<'c> GroupDefinition<'c> {
             .find(|(definition, _)| self.has_keys_of(definition))
             .map(|(_, old)| Arc::clone(&old.keys));
         // A reload says that something has changed, files for one.
-        kept.iter().for_each(|keys| keys.look_again());
+        if let Some(keys) = &kept {
+            if context.is_other_way {
+                keys.ask_at(self.key_endpoint(context.endpoints).1);
+            }
+            keys.look_again();
+        }
         let keys = kept.unwrap_or_else(|| {
             let (name, endpoint) = self.key_endpoint(context.endpoints);
             let metrics = context.metrics.caller_keys(name);
             KeySource::start(name, endpoint, Arc::clone(context.clock), metrics)
         });
-        let reviews = old
-            .iter()
-            .find(|(definition, _)| self.has_reviews_of(definition))
-            .and_then(|(_, old)| old.reviews.clone());
-        let reviews = reviews.or_else(|| {
-            let Self::ServiceAccounts { kubernetes, .. } = self else {
-                return None;
-            };
-            let start = || {
-                Arc::new(Reviews::start(
-                    &kubernetes.audience,
-                    kubernetes.review_grace,
-                    context.endpoints.reviews(kubernetes),
-                    Arc::clone(context.clock),
-                    context.metrics.caller_reviews(),
-                    context.places,
-                ))
-            };
-            kubernetes.review.then(start)
-        });
+        let reviews = self.reviews(old, context);
         Group {
             named_issuer: self.issuer().map(str::to_owned),
             rules: self.rules(context.callers),
             keys,
             reviews,
         }
+    }
+
+    /// Those that one of the groups of before has, or new ones, where there are to be any.
+    fn reviews(&self, old: &[OldGroup<'_>], context: &GroupContext<'_>) -> Option<Arc<Reviews>> {
+        let Self::ServiceAccounts { kubernetes, .. } = self else {
+            return None;
+        };
+        if !kubernetes.review {
+            return None;
+        }
+        let kept = old
+            .iter()
+            .find(|(definition, _)| self.has_reviews_of(definition))
+            .and_then(|(_, old)| old.reviews.clone());
+        if let Some(kept) = kept {
+            kept.set_grace(kubernetes.review_grace);
+            if context.is_other_way {
+                kept.ask_at(context.endpoints.reviews(kubernetes));
+            }
+            return Some(kept);
+        }
+        Some(Arc::new(Reviews::start(
+            &kubernetes.audience,
+            kubernetes.review_grace,
+            context.endpoints.reviews(kubernetes),
+            Arc::clone(context.clock),
+            context.metrics.caller_reviews(),
+            context.places,
+        )))
     }
 
     fn rules(&self, all: &BTreeMap<String, Caller>) -> Rules {

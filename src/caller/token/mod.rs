@@ -88,7 +88,7 @@ pub struct VerifierContext<'a> {
     pub metrics: &'a Metrics,
     /// What is asked about tokens.
     pub endpoints: &'a dyn TokenEndpoints,
-    /// Through which proxy: keys that were read through another are read anew.
+    /// Through which proxy: keys that were read through another are read anew, and serve until then.
     pub proxy: &'a ProxyChoice,
 }
 
@@ -120,9 +120,10 @@ impl TokenVerifier {
         }
         let callers = of.callers;
         let old = old.and_then(|(old, before)| Some((old.0.as_ref()?, before)));
-        let old = old.filter(|(old, _)| old.proxy == *context.proxy);
+        let is_other_way = old.is_some_and(|(old, _)| old.proxy != *context.proxy);
         let old_definitions = old.map_or_else(Vec::new, |(_, before)| before.groups());
         if let Some((old, before)) = old
+            && !is_other_way
             && before.callers.keys().eq(callers.keys())
             && old_definitions == definitions
         {
@@ -136,6 +137,7 @@ impl TokenVerifier {
             endpoints: context.endpoints,
             callers,
             places,
+            is_other_way,
         };
         let old_groups = old.map_or(&[][..], |(old, _)| &old.groups);
         let known: Vec<_> = old_definitions.iter().zip(old_groups).collect();

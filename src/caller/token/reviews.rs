@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -60,8 +60,9 @@ pub(super) struct Reviews(Arc<SharedReviews>);
 
 struct SharedReviews {
     audience: String,
-    grace: Duration,
-    endpoint: Arc<dyn ReviewEndpoint>,
+    /// In milliseconds.
+    grace: AtomicU64,
+    endpoint: Mutex<Arc<dyn ReviewEndpoint>>,
     clock: Arc<dyn Clock>,
     metrics: CallerReviewMetrics,
     /// Of the main thread: all reviews run there.
@@ -130,17 +131,31 @@ impl Reviews {
         metrics: CallerReviewMetrics,
         places: usize,
     ) -> Self {
-        Self(Arc::new(SharedReviews {
+        let reviews = Self(Arc::new(SharedReviews {
             audience: audience.to_owned(),
-            grace,
-            endpoint,
+            grace: AtomicU64::new(0),
+            endpoint: Mutex::new(endpoint),
             clock,
             metrics,
             runtime: Handle::current(),
             limit: Arc::new(ConcurrencyLimit::new(MOST_AT_ONCE)),
             known: TokenTable::new(places),
             pace: Mutex::default(),
-        }))
+        }));
+        reviews.set_grace(grace);
+        reviews
+    }
+
+    /// For how long a review serves on from now on, also one of before.
+    pub(super) fn set_grace(&self, grace: Duration) {
+        let milliseconds = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.0.grace.store(milliseconds, Relaxed);
+    }
+
+    /// Asks there from now on, at once if asking has failed.
+    pub(super) fn ask_at(&self, endpoint: Arc<dyn ReviewEndpoint>) {
+        *self.0.endpoint() = endpoint;
+        self.0.pace().not_before = Duration::ZERO;
     }
 
     /// What is known of a token, whose signature is good and whose subject is `username`; or a review of it, begun now
@@ -171,7 +186,7 @@ impl Reviews {
                     Judgement::Refused
                 };
             }
-            Some((accepted, age, _)) => accepted && age < self.0.grace.max(GOOD_FOR),
+            Some((accepted, age, _)) => accepted && age < self.0.longest(),
             None => false,
         };
         match self.0.begin(digest, token, username, now) {
@@ -275,7 +290,8 @@ impl SharedReviews {
                 tell,
             };
             let permit = shared.limit.acquire().await;
-            let review = timeout(REVIEW_TIMEOUT, shared.endpoint.review(&token)).await;
+            let endpoint = Arc::clone(&shared.endpoint());
+            let review = timeout(REVIEW_TIMEOUT, endpoint.review(&token)).await;
             drop(permit);
             running.result = review.unwrap_or_else(|_| {
                 let what = format!("the API server has not answered within {REVIEW_TIMEOUT:?}");
@@ -312,7 +328,7 @@ impl SharedReviews {
                     at: now,
                     renewing: AtomicBool::new(false),
                 };
-                let longest = self.grace.max(GOOD_FOR);
+                let longest = self.longest();
                 self.known
                     .insert(digest, known, |old| now.saturating_sub(old.at) >= longest);
                 self.metrics
@@ -350,7 +366,16 @@ impl SharedReviews {
         }
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, ReviewPace> {
+    /// For how long a review serves at most.
+    fn longest(&self) -> Duration {
+        Duration::from_millis(self.grace.load(Relaxed)).max(GOOD_FOR)
+    }
+
+    fn endpoint(&self) -> MutexGuard<'_, Arc<dyn ReviewEndpoint>> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, ReviewPace> {
         // It is changed as a whole, so that it is valid even after a panic elsewhere.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -30,4 +30,25 @@ impl Kubernetes {
     pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
         [&self.token_file, &self.ca_file].into_iter()
     }
+
+    /// Whether its keys are those of `other`: the same API server is asked for the keys of the same issuer.
+    pub fn has_keys_of(&self, other: &Self) -> bool {
+        let with_what_counts_for_reviews = Self {
+            audience: self.audience.clone(),
+            review: self.review,
+            review_grace: self.review_grace,
+            ..other.clone()
+        };
+        *self == with_what_counts_for_reviews
+    }
+
+    /// Whether a token is reviewed as by `other`, so that what is known of it holds. For how long it serves on is no
+    /// part of that.
+    pub fn is_reviewed_as(&self, other: &Self) -> bool {
+        let with_its_grace = Self {
+            review_grace: self.review_grace,
+            ..other.clone()
+        };
+        *self == with_its_grace
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) servers: Servers,
     pub(crate) verifier: TokenVerifier,
+    /// Of the next reload.
+    pub(crate) proxy: ProxyChoice,
     callers: BTreeMap<String, Caller>,
     kubernetes: Option<Kubernetes>,
 }
@@ -39,6 +41,7 @@ impl World {
             metrics: Metrics::new(),
             servers: Servers::new(),
             verifier: TokenVerifier::default(),
+            proxy: ProxyChoice::Unsaid,
             callers: BTreeMap::new(),
             kubernetes: None,
         };
@@ -64,7 +67,7 @@ impl World {
             clock: self.clock.clone(),
             metrics: &self.metrics,
             endpoints: &self.servers,
-            proxy: &ProxyChoice::Unsaid,
+            proxy: &self.proxy,
         };
         let of = TokenCallers {
             callers: &named,

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::json;
 use sidebearer::caller::token::Review;
+use sidebearer::config::{Kubernetes, ProxyChoice};
 use sidebearer::oauth::TokenErrorKind;
 use tokio::time::{Instant, sleep};
 
@@ -239,6 +240,61 @@ async fn reviews_survive_a_reload_in_an_outage() {
         sleep(secs(10.0)).await;
         assert_eq!(world.verify(&token).await, found("billing"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_the_grace_in_an_outage_keeps_what_was_reviewed() {
+    let signer = Signer::new("a");
+    let mut world = cluster(&signer, true).await;
+    let callers = [by_account("billing", "billing", "app")];
+    let token = signer.sign(&world.account("billing", "app"));
+    assert_eq!(world.verify(&token).await, found("billing"));
+    world.servers.reviewer.is(Mood::Hangs);
+    sleep(secs(100.0)).await;
+    let with_grace = |seconds: f64| Kubernetes {
+        review_grace: secs(seconds),
+        ..kubernetes(true)
+    };
+    // Beyond the five minutes of before, and then no more.
+    world.reload(&callers, Some(&with_grace(3000.0)));
+    for _ in 0..4 {
+        sleep(secs(100.0)).await;
+        assert_eq!(world.verify(&token).await, found("billing"));
+    }
+    world.reload(&callers, Some(&with_grace(400.0)));
+    assert!(world.verify(&token).await.is_unavailable());
+    // What it is reviewed for is another matter.
+    world.reload(&callers, Some(&with_grace(3000.0)));
+    assert_eq!(world.verify(&token).await, found("billing"));
+    let elsewhere = Kubernetes {
+        api_server: Some("https://10.0.0.1".parse().unwrap()),
+        ..with_grace(3000.0)
+    };
+    world.reload(&callers, Some(&elsewhere));
+    assert!(world.verify(&token).await.is_unavailable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_the_proxy_in_an_outage_keeps_what_is_known() {
+    let signer = Signer::new("a");
+    let mut world = cluster(&signer, true).await;
+    let callers = [by_account("billing", "billing", "app")];
+    let token = signer.sign(&world.account("billing", "app"));
+    assert_eq!(world.verify(&token).await, found("billing"));
+    world.servers.reviewer.is(Mood::Hangs);
+    world.servers.cluster.is(Mood::Hangs);
+    sleep(secs(20.0)).await;
+    world.proxy = ProxyChoice::Direct;
+    world.reload(&callers, Some(&kubernetes(true)));
+    assert_eq!(world.verify(&token).await, found("billing"));
+    assert_eq!(world.servers.cluster.reads(), 2, "they are read anew");
+    // Another token needs the keys, and a review that has not been.
+    world
+        .servers
+        .reviewer
+        .is(Mood::Answers(review_of("billing", "app")));
+    let another = signer.sign(&world.account("billing", "app"));
+    assert_eq!(world.verify(&another).await, found("billing"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -30,7 +30,7 @@ pub struct KeySource {
 struct SharedKeys {
     /// The issuer for messages.
     name: String,
-    endpoint: Arc<dyn KeyEndpoint>,
+    endpoint: Mutex<Arc<dyn KeyEndpoint>>,
     clock: Arc<dyn Clock>,
     metrics: CallerKeyMetrics,
     state: Mutex<KeyState>,
@@ -85,7 +85,7 @@ impl KeySource {
     ) -> Arc<Self> {
         let shared = Arc::new(SharedKeys {
             name: name.to_owned(),
-            endpoint,
+            endpoint: Mutex::new(endpoint),
             clock,
             metrics,
             state: Mutex::new(KeyState::new(Rng::new())),
@@ -147,9 +147,16 @@ impl KeySource {
         self.wait_for_attempt(1).await;
     }
 
+    /// Reads them there from now on, at once. Those that are known serve until then.
+    pub(in crate::caller::token) fn ask_at(&self, endpoint: Arc<dyn KeyEndpoint>) {
+        *self.shared.endpoint() = endpoint;
+        self.shared.update(KeyState::read_now);
+        self.shared.wake.notify_one();
+    }
+
     /// A reload: a file is read again, and the pause after a failure ends.
     pub fn look_again(&self) {
-        let is_file = self.shared.endpoint.is_file();
+        let is_file = self.shared.endpoint().is_file();
         self.shared.update(|state| {
             if is_file || state.failures() > 0 {
                 state.read_now();
@@ -175,6 +182,10 @@ impl KeySource {
 }
 
 impl SharedKeys {
+    fn endpoint(&self) -> MutexGuard<'_, Arc<dyn KeyEndpoint>> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes the state, and publishes what is read without a lock.
     fn update<T>(&self, change: impl FnOnce(&mut KeyState) -> T) -> T {
         // What panics leaves a state of before or after.
@@ -271,7 +282,7 @@ async fn keep_read(shared: Arc<SharedKeys>) {
         let now = shared.clock.now();
         let nap = match shared.update(|state| state.next_step(now)) {
             KeyStep::Read => {
-                let endpoint = Arc::clone(&shared.endpoint);
+                let endpoint = Arc::clone(&shared.endpoint());
                 attempts
                     .spawn(async move { timeout(KeySource::READ_TIMEOUT, endpoint.read()).await });
                 None
