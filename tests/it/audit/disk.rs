@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use super::{config, records};
+use super::{config, records, spoil};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::namespaces::MOUNTS;
@@ -63,8 +63,7 @@ async fn what_waits_is_counted_with_its_method() {
         sidebearer.ready().await;
         // Whatever is written, its file is one that cannot be opened again.
         let file = sidebearer.dir().join("audit.jsonl");
-        std::fs::remove_file(&file).unwrap();
-        std::fs::create_dir(&file).unwrap();
+        spoil(&file);
         let head =
             format!("{method} /crm HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = client::raw(sidebearer.address(), head).await;

@@ -6,19 +6,13 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{config, records, wait_for};
+use super::{config, records, spoil, wait_for};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::server::{self, read_head};
 use crate::support::sidebearer::{Sidebearer, with_admin};
 use crate::support::{any_port, client, eventually};
-
-/// Nothing can be written under this name any more.
-fn spoil(file: &Path) {
-    std::fs::remove_file(file).unwrap();
-    std::fs::create_dir(file).unwrap();
-}
 
 const DROPPED: &str = "sidebearer_audit_records_total{outcome=\"dropped\"}";
 const FAILING: &str = "sidebearer_audit_failing";
