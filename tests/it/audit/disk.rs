@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use super::{config, records, spoil};
+use super::{config, records, spoil, wait_for};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::namespaces::MOUNTS;
@@ -61,8 +61,9 @@ async fn what_waits_is_counted_with_its_method() {
         let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", overflow);
         let sidebearer = Sidebearer::start(&text);
         sidebearer.ready().await;
-        // Whatever is written, its file is one that cannot be opened again.
         let file = sidebearer.dir().join("audit.jsonl");
+        // Nothing waits, so that the failure is not noticed before the request is let in.
+        wait_for(&file, "token", 1).await;
         spoil(&file);
         let head =
             format!("{method} /crm HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
