@@ -1,6 +1,6 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
-mod callers;
+pub(super) mod callers;
 mod dual_stack;
 mod egress;
 mod file_uses;

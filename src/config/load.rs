@@ -177,7 +177,8 @@ fn load_here(
     }
 }
 
-fn load_now(
+/// Reads and checks it on this thread.
+pub(super) fn load_now(
     origin: &ConfigOrigin,
     program: Option<&ProgramSettings>,
 ) -> Result<Loaded, Diagnostics> {

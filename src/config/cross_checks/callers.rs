@@ -1,10 +1,14 @@
 //! What does not fit together about callers.
 
 mod admission;
+mod admitted;
+mod audience;
+mod closed;
 mod credentials;
 mod identities;
 mod lists;
 mod means;
+pub(in crate::config) mod questions;
 
 use std::collections::BTreeSet;
 
@@ -12,20 +16,20 @@ use super::super::draft::{Draft, Tables};
 use super::super::report::Report;
 use super::super::sections::limits::BURST_ALONE;
 use super::super::words::QuotedWord;
-use admission::ListenerCallers;
+use admission::{ListenerCallers, Listeners};
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
-    let listeners = ListenerCallers::of(draft);
+    let listeners = Listeners::of(draft);
     identities::check(draft, report);
     means::check(draft, report);
-    lists::check(draft, &listeners, report);
-    credentials::check(draft, &listeners, report);
+    lists::check(&listeners, report);
+    credentials::check(&listeners, report);
     if draft.are_whole(&[Tables::Callers]) {
         limits(draft, report);
     }
     kubernetes(draft, report);
-    unused(draft, &listeners, report);
+    unused(draft, &listeners.all, report);
 }
 
 /// A rate may come from `[callers."*"]`, so that only the whole shows whether there is one.

@@ -21,6 +21,7 @@ mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
 mod callers;
+mod callers_at_size;
 mod contradictions;
 mod declared;
 mod documented;

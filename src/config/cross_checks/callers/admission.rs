@@ -1,49 +1,45 @@
-//! Whom listeners and routes let in, and who of them can be known and has a credential.
+//! All listeners together: whom they let in, and who of them can be known and has a credential.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
-use super::super::super::draft::Draft;
+use super::super::super::draft::{Draft, Tables};
 use super::super::super::report::SourceSpan;
 use super::super::super::settings::caller::EVERY_CALLER;
-use super::super::super::settings::forward::leads_to;
-use super::super::super::settings::{CallerList, Enforcement, Listener, Route, Upstream};
-use super::super::led_to;
-use super::means::can_know;
+use super::super::super::settings::forward::EVERY_UPSTREAM;
+use super::super::super::settings::{
+    CallerList, EgressRule, Enforcement, HostPattern, Listener, Route, Upstream,
+};
+use super::audience::{Audience, DefinedCallers, Holders};
 
 /// A listener without mistakes, and whom it lets in.
 pub(super) struct ListenerCallers<'d> {
     pub(super) listener: &'d Listener,
     pub(super) place: &'d SourceSpan,
-    draft: &'d Draft,
-    named: HashSet<&'d str>,
-    /// Whether it serves any caller.
-    pub(super) serves_someone: bool,
+    pub(super) audience: Audience<'d>,
+    /// The upstreams that it leads to by their own names.
+    upstreams: HashSet<&'d str>,
 }
 
 impl<'d> ListenerCallers<'d> {
-    /// All listeners.
-    pub(super) fn of(draft: &'d Draft) -> Vec<Self> {
-        let listeners = draft.listeners.iter();
-        let listeners = listeners.map(|(listener, place)| {
-            let mut callers = Self {
-                listener,
-                place,
-                draft,
-                named: names(&listener.callers).collect(),
-                serves_someone: false,
-            };
-            let mut all = callers.named.iter().copied();
-            let mut defined = draft.callers.keys().map(String::as_str);
-            callers.serves_someone = all.any(|caller| callers.serves(caller))
-                || defined.any(|caller| callers.serves(caller));
-            callers
-        });
-        listeners.collect()
+    fn of(
+        (listener, place): &'d (Listener, SourceSpan),
+        number: usize,
+        known: &DefinedCallers<'d>,
+    ) -> Self {
+        let forward = listener.forward.iter();
+        let upstreams = forward.flat_map(|forward| forward.upstreams.iter().map(String::as_str));
+        Self {
+            listener,
+            place,
+            audience: Audience::of(listener, number, known),
+            upstreams: upstreams.collect(),
+        }
     }
 
     /// The callers that it names.
     pub(super) fn named(&self) -> impl Iterator<Item = &'d str> {
-        self.named.iter().copied()
+        self.audience.named()
     }
 
     /// Whether every caller may use it that is identified.
@@ -51,49 +47,9 @@ impl<'d> ListenerCallers<'d> {
         self.listener.callers == CallerList::Any
     }
 
-    /// Whether a caller may use it that is identified; where lists only report, everyone may.
-    pub(super) fn lets_in(&self, caller: &str) -> bool {
-        self.lets_any_in() || self.only_reports() || self.named.contains(caller)
-    }
-
     /// Whether lists of callers refuse nothing there.
     pub(super) fn only_reports(&self) -> bool {
         self.listener.enforcement == Enforcement::Report
-    }
-
-    /// Whether its list names a caller.
-    pub(super) fn has_named(&self, caller: &str) -> bool {
-        self.named.contains(caller)
-    }
-
-    /// Whether a caller may use it and can be known there. One that does not exist, or has a mistake, may be such a one.
-    pub(super) fn serves(&self, caller: &str) -> bool {
-        let Some(slot) = self.draft.callers.get(caller) else {
-            return true;
-        };
-        let caller_of = slot.as_ref().and_then(|(caller, _)| caller.as_ref());
-        self.lets_in(caller) && caller_of.is_none_or(|caller| can_know(self.listener, caller))
-    }
-
-    /// Whether some client of it gets through a list of callers, and to an upstream that has a credential for it.
-    pub(super) fn lets_through(&self, list: &CallerList, upstream: Option<&Upstream>) -> bool {
-        if self.identifies_nobody() {
-            return true;
-        }
-        let credentials = upstream.map(|upstream| &upstream.credentials);
-        let credentials = credentials.filter(|credentials| {
-            !credentials.is_empty() && !credentials.contains_key(EVERY_CALLER)
-        });
-        let has_credential =
-            |caller: &str| credentials.is_none_or(|credentials| credentials.contains_key(caller));
-        match (list, credentials) {
-            (CallerList::Named(names), _) if !self.only_reports() => {
-                let mut names = names.iter();
-                names.any(|name| self.serves(name) && has_credential(name))
-            }
-            (_, Some(credentials)) => credentials.keys().any(|caller| self.serves(caller)),
-            (_, None) => self.serves_someone,
-        }
     }
 
     /// Whether nobody is identified.
@@ -101,95 +57,220 @@ impl<'d> ListenerCallers<'d> {
         self.listener.callers.is_unsaid()
     }
 
-    /// Whether a route is for it.
-    pub(super) fn has(&self, route: &Route) -> bool {
-        if self.listener.forward.is_some() {
-            return led_to::can_take(&self.listener.name, route);
-        }
-        let name = route.listener.as_ref();
-        name.is_none_or(|name| *name == self.listener.name)
+    /// Whether it is a forward or redirected one.
+    fn is_forward(&self) -> bool {
+        self.listener.forward.is_some()
     }
 
     /// Whether it leads to an upstream by the upstream's own name.
     pub(super) fn leads_to(&self, upstream: &str) -> bool {
-        let forward = self.listener.forward.as_ref();
-        forward.is_some_and(|forward| leads_to(&forward.upstreams, upstream))
+        self.upstreams.contains(EVERY_UPSTREAM) || self.upstreams.contains(upstream)
+    }
+
+    /// The upstreams that it leads to by their own names.
+    pub(super) fn own_upstreams(&self, draft: &'d Draft) -> impl Iterator<Item = &'d str> {
+        let every = self.upstreams.contains(EVERY_UPSTREAM);
+        let all = draft.upstreams.keys().filter(move |_| every);
+        let named = self.upstreams.iter().copied();
+        let named = named.filter(|name| draft.upstreams.contains_key(*name));
+        all.map(String::as_str).chain(named)
     }
 }
 
-/// The callers that a list names.
-pub(super) fn names(list: &CallerList) -> impl Iterator<Item = &str> {
-    let named = match list {
-        CallerList::Named(names) => names.as_slice(),
-        CallerList::Unsaid | CallerList::Any => &[],
-    };
-    named.iter().map(String::as_str)
+/// The listeners whose requests can take a route, or that a rule decides about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ListenerSet {
+    Every,
+    /// Those that are no forward and no redirected ones.
+    Reverse,
+    /// Those that are.
+    Forward,
+    /// The one with this number.
+    One(usize),
 }
 
-/// The routes to each upstream.
-pub(super) fn routes_by_upstream(draft: &Draft) -> BTreeMap<&str, Vec<&Route>> {
-    let mut routes: BTreeMap<&str, Vec<&Route>> = BTreeMap::new();
-    for (route, _) in &draft.routes {
-        routes.entry(&route.upstream).or_default().push(route);
-    }
-    routes
+/// All listeners without mistakes. Thousands of routes ask the same of them, so that the answers are kept.
+pub(super) struct Listeners<'d> {
+    pub(super) draft: &'d Draft,
+    pub(super) all: Vec<ListenerCallers<'d>>,
+    pub(super) known: DefinedCallers<'d>,
+    by_name: HashMap<&'d str, usize>,
+    /// Those that name a caller.
+    naming: HashMap<&'d str, Vec<usize>>,
+    every: Audience<'d>,
+    reverse: Audience<'d>,
+    forward: Audience<'d>,
+    holders: RefCell<HashMap<&'d str, Holders>>,
+    /// Whether a way lets someone through to an upstream.
+    through: RefCell<HashMap<(ListenerSet, &'d str), bool>>,
 }
 
-/// Who may reach an upstream, by all listeners and routes together.
-pub(super) struct Admitted<'l, 'd> {
-    /// Those by which everyone gets there whom they serve.
-    open: Vec<&'l ListenerCallers<'d>>,
-    /// Others, and the names in lists of routes by which it is reached from there.
-    narrowed: Vec<(&'l ListenerCallers<'d>, BTreeSet<&'d str>)>,
-}
-
-impl<'l, 'd> Admitted<'l, 'd> {
-    /// Those whom these routes and the upstream's own name let in.
-    pub(super) fn to(
-        upstream: &str,
-        routes: &[&'d Route],
-        listeners: &'l [ListenerCallers<'d>],
-    ) -> Self {
-        let identify = listeners.iter().filter(|it| !it.identifies_nobody());
-        let (open, others) = identify.partition(|listener| {
-            let is_wide = |route: &Route| {
-                listener.only_reports() || !matches!(route.callers, CallerList::Named(_))
-            };
-            let mut routes = routes.iter();
-            listener.leads_to(upstream) || routes.any(|route| listener.has(route) && is_wide(route))
-        });
-        let others: Vec<_> = others;
-        let narrowed = others.into_iter().map(|listener| {
-            let routes = routes.iter().filter(|route| listener.has(route));
-            let named = routes.flat_map(|route| names(&route.callers));
-            (listener, named.collect())
-        });
+impl<'d> Listeners<'d> {
+    pub(super) fn of(draft: &'d Draft) -> Self {
+        let known = DefinedCallers::of(draft);
+        let all = draft.listeners.iter().enumerate();
+        let all = all.map(|(at, listener)| ListenerCallers::of(listener, at, &known));
+        let all: Vec<_> = all.collect();
+        let mut by_name = HashMap::new();
+        let mut naming: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, listener) in all.iter().enumerate() {
+            by_name.insert(listener.listener.name.as_str(), at);
+            for caller in listener.named() {
+                naming.entry(caller).or_default().push(at);
+            }
+        }
+        let audience_of = |is_in: fn(&ListenerCallers<'_>) -> bool| {
+            let members = all.iter().filter(|listener| is_in(listener));
+            Audience::of_all(members.map(|listener| &listener.audience))
+        };
         Self {
-            open,
-            narrowed: narrowed.collect(),
+            draft,
+            known,
+            by_name,
+            naming,
+            every: audience_of(|_| true),
+            reverse: audience_of(|listener| !listener.is_forward()),
+            forward: audience_of(|listener| listener.is_forward()),
+            holders: RefCell::default(),
+            through: RefCell::default(),
+            all,
         }
     }
 
-    /// Whether a caller is let in.
-    pub(super) fn lets_in(&self, caller: &str) -> bool {
-        self.any(caller, |listener| listener.lets_in(caller))
+    /// Whose requests can take a route; `None` if its listener has a mistake. A route for any host is for a forward or
+    /// redirected listener only if it names it.
+    pub(super) fn way_of(&self, route: &Route) -> Option<ListenerSet> {
+        match &route.listener {
+            Some(name) => self
+                .by_name
+                .get(name.as_str())
+                .copied()
+                .map(ListenerSet::One),
+            None if route.host == HostPattern::Any => Some(ListenerSet::Reverse),
+            None => Some(ListenerSet::Every),
+        }
     }
 
-    /// Whether a caller is let in where it can be known.
-    pub(super) fn serves(&self, caller: &str) -> bool {
-        self.any(caller, |listener| listener.serves(caller))
+    /// The forward and redirected listeners that a rule decides about.
+    pub(super) fn ways_of(&self, rule: &EgressRule) -> Vec<ListenerSet> {
+        if rule.listeners.is_empty() {
+            return vec![ListenerSet::Forward];
+        }
+        let named = rule.listeners.iter();
+        let numbers = named.filter_map(|name| self.by_name.get(name.as_str()).copied());
+        let forward = numbers.filter(|at| self.all[*at].is_forward());
+        forward.map(ListenerSet::One).collect()
     }
 
-    fn any(&self, caller: &str, admits: impl Fn(&ListenerCallers<'_>) -> bool) -> bool {
-        let mut narrowed = self.narrowed.iter();
-        self.open.iter().any(|listener| admits(listener))
-            || narrowed.any(|(listener, named)| named.contains(caller) && admits(listener))
+    /// The ways that a listener is on.
+    pub(super) fn ways_over(&self, at: usize) -> [ListenerSet; 3] {
+        let kind = if self.all[at].is_forward() {
+            ListenerSet::Forward
+        } else {
+            ListenerSet::Reverse
+        };
+        [ListenerSet::Every, kind, ListenerSet::One(at)]
     }
 
-    /// Those that lists of listeners and routes name.
-    pub(super) fn named(&self) -> impl Iterator<Item = &'d str> {
-        let by_listeners = self.open.iter().flat_map(|listener| listener.named());
-        let by_routes = self.narrowed.iter().flat_map(|(_, named)| named.iter());
-        by_listeners.chain(by_routes.copied())
+    /// Those that lead to an upstream with these routes.
+    pub(super) fn reaching(
+        &self,
+        upstream: &str,
+        routes: &[&Route],
+    ) -> impl Iterator<Item = &ListenerCallers<'d>> + Clone {
+        let ways = routes.iter().filter_map(|route| self.way_of(route));
+        let ways: HashSet<_> = ways.collect();
+        let all = self.all.iter().enumerate();
+        let reaching = all.filter(move |(at, listener)| {
+            let mut over = self.ways_over(*at).into_iter();
+            listener.leads_to(upstream) || over.any(|way| ways.contains(&way))
+        });
+        reaching.map(|(_, listener)| listener)
     }
+
+    /// The listeners of a way, by their numbers.
+    pub(super) fn members(&self, way: ListenerSet) -> impl Iterator<Item = usize> {
+        let numbers = match way {
+            ListenerSet::One(at) => at..at + 1,
+            ListenerSet::Every | ListenerSet::Reverse | ListenerSet::Forward => 0..self.all.len(),
+        };
+        numbers.filter(move |at| self.ways_over(*at).contains(&way))
+    }
+
+    /// Those that name a caller, by their numbers.
+    pub(super) fn naming(&self, caller: &str) -> &[usize] {
+        self.naming.get(caller).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whom the listeners of a way let in.
+    pub(super) fn audience(&self, way: ListenerSet) -> &Audience<'d> {
+        match way {
+            ListenerSet::Every => &self.every,
+            ListenerSet::Reverse => &self.reverse,
+            ListenerSet::Forward => &self.forward,
+            ListenerSet::One(at) => &self.all[at].audience,
+        }
+    }
+
+    /// Whether a caller may use one and can be known there.
+    pub(super) fn serves(&self, way: ListenerSet, caller: &str) -> bool {
+        self.audience(way).serves(caller, &self.known)
+    }
+
+    /// The upstream with a name, as far as one knows all that it says.
+    pub(super) fn upstream(&self, name: &str) -> Option<&'d Upstream> {
+        let whole = self.draft.are_whole(&[Tables::Upstreams]);
+        let slot = self.draft.upstreams.get(name);
+        slot.filter(|_| whole)?.as_ref()?.0.as_ref()
+    }
+
+    /// Whether some client gets through a list of callers, and to an upstream that has a credential for it.
+    pub(super) fn lets_through(
+        &self,
+        way: ListenerSet,
+        list: &CallerList,
+        upstream: Option<&'d Upstream>,
+    ) -> bool {
+        let audience = self.audience(way);
+        if audience.open.is_some() {
+            return true;
+        }
+        let upstream = upstream.filter(|upstream| chooses_by_name(upstream));
+        match (list, upstream) {
+            (CallerList::Named(names), _) => {
+                let mut names = names.iter().filter(|name| has_credential(upstream, name));
+                names.any(|name| self.serves(way, name))
+                    || audience.has_reporting()
+                        && audience.serves_despite_lists(upstream.map(|it| self.holders(it)))
+            }
+            (_, Some(upstream)) => {
+                let key = (way, upstream.name.as_str());
+                if let Some(answer) = self.through.borrow().get(&key) {
+                    return *answer;
+                }
+                let holders = self.holders(upstream);
+                let answer = audience.serves_one_of(&upstream.credentials, holders);
+                self.through.borrow_mut().insert(key, answer);
+                answer
+            }
+            (_, None) => audience.serves_someone,
+        }
+    }
+
+    fn holders(&self, upstream: &'d Upstream) -> Holders {
+        let mut known = self.holders.borrow_mut();
+        let of = || Holders::of(upstream, &self.known);
+        *known.entry(&upstream.name).or_insert_with(of)
+    }
+}
+
+/// Whether it has credentials for callers by their names alone.
+pub(super) fn chooses_by_name(upstream: &Upstream) -> bool {
+    let credentials = &upstream.credentials;
+    !credentials.is_empty() && !credentials.contains_key(EVERY_CALLER)
+}
+
+/// Whether an upstream, if it chooses by names, has a credential for a caller.
+pub(super) fn has_credential(upstream: Option<&Upstream>, caller: &str) -> bool {
+    upstream.is_none_or(|upstream| upstream.credentials.contains_key(caller))
 }

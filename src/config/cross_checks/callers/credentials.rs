@@ -1,27 +1,27 @@
 //! Whose token goes with whose request.
 
-use super::super::super::draft::{Draft, Tables};
+use super::super::super::draft::Tables;
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::caller::EVERY_CALLER;
 use super::super::super::settings::{Route, Upstream};
 use super::super::super::words::QuotedWord;
-use super::admission::{Admitted, ListenerCallers, names, routes_by_upstream};
+use super::admission::{ListenerCallers, Listeners};
+use super::admitted::{Admitted, routes_by_upstream};
+use super::audience::names;
 
 /// What leads to upstreams.
 const WAYS: [Tables; 2] = [Tables::Listeners, Tables::Routes];
 
 /// Reports `credentials` that no request has a caller for, that are never chosen, and that are missing.
-pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
+pub(super) fn check(listeners: &Listeners<'_>, report: &Report<'_>) {
+    let draft = listeners.draft;
     let routes = routes_by_upstream(draft);
     for (name, slot) in &draft.upstreams {
         let Some((Some(upstream), place)) = slot else {
             continue;
         };
         let routes = routes.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-        let reaches = |listener: &&ListenerCallers<'_>| {
-            listener.leads_to(name) || routes.iter().any(|route| listener.has(route))
-        };
-        let mut reaching = listeners.iter().filter(reaches);
+        let mut reaching = listeners.reaching(name, routes);
         if upstream.credentials.is_empty() {
             if upstream.forward_caller.is_some()
                 && draft.are_whole(&WAYS)
@@ -49,7 +49,7 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
         }
         if draft.are_whole(&WAYS) {
             let admitted = Admitted::to(name, routes, listeners);
-            never_chosen(draft, (upstream, place), &admitted, report);
+            never_chosen((upstream, place), &admitted, report);
         }
         if draft.are_whole(&[Tables::Upstreams]) {
             missing((upstream, place), routes, listeners, report);
@@ -58,20 +58,14 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
 }
 
 fn never_chosen(
-    draft: &Draft,
     (upstream, place): (&Upstream, &SourceSpan),
     admitted: &Admitted<'_, '_>,
     report: &Report<'_>,
 ) {
-    let others = || {
-        let callers = draft.callers.keys().map(String::as_str);
-        let mut callers = admitted.named().chain(callers);
-        callers.any(|caller| !upstream.credentials.contains_key(caller) && admitted.serves(caller))
-    };
     for (caller, credential) in &upstream.credentials {
         let (chosen, help) = if caller == EVERY_CALLER {
             (
-                others(),
+                admitted.serves_others_than(&upstream.credentials),
                 "every caller that may use the upstream has its own",
             )
         } else {
@@ -95,18 +89,18 @@ fn never_chosen(
 }
 
 /// A route that names a caller promises more than the upstream keeps. That it lets nobody through is said of the route.
-fn missing(
-    (upstream, place): (&Upstream, &SourceSpan),
+fn missing<'d>(
+    (upstream, place): (&'d Upstream, &SourceSpan),
     routes: &[&Route],
-    listeners: &[ListenerCallers<'_>],
+    listeners: &Listeners<'d>,
     report: &Report<'_>,
 ) {
     if upstream.credentials.contains_key(EVERY_CALLER) {
         return;
     }
     let lets_through = |route: &&&Route| {
-        let mut listeners = listeners.iter().filter(|listener| listener.has(route));
-        listeners.any(|listener| listener.lets_through(&route.callers, Some(upstream)))
+        let way = listeners.way_of(route);
+        way.is_some_and(|way| listeners.lets_through(way, &route.callers, Some(upstream)))
     };
     let routes = routes.iter().filter(lets_through);
     let mut named = routes.flat_map(|route| names(&route.callers));

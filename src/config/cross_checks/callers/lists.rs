@@ -1,14 +1,14 @@
 //! Lists of callers that contradict each other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::super::super::draft::{Draft, Tables};
+use super::super::super::draft::Tables;
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::{CallerList, EgressAction, EgressRule, Route, Upstream};
 use super::super::super::words::QuotedWord;
-use super::super::passing::may_pass;
-use super::admission::{ListenerCallers, names};
-use super::means;
+use super::admission::{ListenerSet, Listeners};
+use super::audience::{Audience, names};
+use super::{closed, means};
 
 const ON_NOBODY: &str = "give the listener `callers`, or name other listeners here";
 
@@ -18,12 +18,10 @@ const NOBODY_KNOWN: &str =
     "its listeners can know none of its `callers`, by a certificate, a user or a key";
 const NO_CREDENTIAL: &str = "its upstream has a credential for none of the callers that may use it";
 
-/// Why a listener serves nobody.
-const NO_WAY: &str = "no route of it lets a caller through that can be known there, and whose credential the upstream has";
-
 /// Reports lists that could let in someone who is not known, and those that let nobody in.
-pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
-    for listener in listeners {
+pub(super) fn check(listeners: &Listeners<'_>, report: &Report<'_>) {
+    let draft = listeners.draft;
+    for listener in &listeners.all {
         if listener.lets_any_in() && draft.callers.is_empty() && draft.are_whole(&[Tables::Callers])
         {
             let name = QuotedWord(&listener.listener.name);
@@ -32,17 +30,15 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
             report.warning(listener.place, message, help);
         }
     }
-    for listener in listeners {
-        reports_nothing(draft, listener, report);
-    }
-    let lists = Lists::new(draft, listeners);
+    reports_nothing(listeners, report);
+    let lists = Lists { listeners };
     let mut idle = HashSet::new();
     for (at, (route, place)) in draft.routes.iter().enumerate() {
         if lists.check_route(route, place, report).is_err() {
             idle.insert(at);
         }
     }
-    lists.check_listeners(&idle, report);
+    closed::check(listeners, &idle, report);
     for rule in &draft.egress_rules {
         if !rule.rule.callers.is_unsaid() {
             lists.check_rule(&rule.rule, &rule.place, report);
@@ -52,50 +48,40 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
     }
 }
 
-/// A listener that lets every caller in, and only reports what lists would refuse, though nothing has one.
-fn reports_nothing(draft: &Draft, listener: &ListenerCallers<'_>, report: &Report<'_>) {
-    let of = listener.listener;
-    let is_narrow = |list: &CallerList| matches!(list, CallerList::Named(_));
-    let by_route = || {
-        let mut routes = draft.routes.iter().map(|(route, _)| route);
-        routes.any(|route| listener.has(route) && is_narrow(&route.callers))
-    };
-    let by_rule = || {
-        let mut rules = draft.egress_rules.iter().map(|rule| &rule.rule);
-        of.forward.is_some() && rules.any(|rule| rule.is_for(&of.name) && is_narrow(&rule.callers))
-    };
-    if listener.only_reports()
-        && listener.lets_any_in()
-        && draft.are_whole(&[Tables::Routes, Tables::Egress])
-        && !by_route()
-        && !by_rule()
-    {
-        let name = QuotedWord(&of.name);
-        let message = format!("`enforcement = \"report\"` of listener {name} has no effect");
-        let help = "it lets every caller in, and no route or rule has a list of callers: take it away before there is one";
-        report.warning(listener.place, message, help);
+/// Listeners that let every caller in, and only report what lists would refuse, though nothing has one.
+fn reports_nothing(listeners: &Listeners<'_>, report: &Report<'_>) {
+    let draft = listeners.draft;
+    if !draft.are_whole(&[Tables::Routes, Tables::Egress]) {
+        return;
     }
-}
-
-/// The lists of all listeners, found fast for thousands of routes.
-struct Lists<'l, 'd> {
-    draft: &'d Draft,
-    all: &'l [ListenerCallers<'d>],
-    by_name: HashMap<&'d str, &'l ListenerCallers<'d>>,
-}
-
-impl<'l, 'd> Lists<'l, 'd> {
-    fn new(draft: &'d Draft, all: &'l [ListenerCallers<'d>]) -> Self {
-        let by_name = all
-            .iter()
-            .map(|listener| (listener.listener.name.as_str(), listener));
-        Self {
-            draft,
-            all,
-            by_name: by_name.collect(),
+    let is_narrow = |list: &CallerList| matches!(list, CallerList::Named(_));
+    let routes = draft.routes.iter().map(|(route, _)| route);
+    let routes = routes.filter(|route| is_narrow(&route.callers));
+    let rules = draft.egress_rules.iter().map(|rule| &rule.rule);
+    let rules = rules.filter(|rule| is_narrow(&rule.callers));
+    let by_routes = routes.filter_map(|route| listeners.way_of(route));
+    let by_rules = rules.flat_map(|rule| listeners.ways_of(rule));
+    let narrow: HashSet<_> = by_routes.chain(by_rules).collect();
+    for (at, listener) in listeners.all.iter().enumerate() {
+        let mut ways = listeners.ways_over(at).into_iter();
+        if listener.only_reports()
+            && listener.lets_any_in()
+            && !ways.any(|way| narrow.contains(&way))
+        {
+            let name = QuotedWord(&listener.listener.name);
+            let message = format!("`enforcement = \"report\"` of listener {name} has no effect");
+            let help = "it lets every caller in, and no route or rule has a list of callers: take it away before there is one";
+            report.warning(listener.place, message, help);
         }
     }
+}
 
+/// Looks at each list.
+struct Lists<'l, 'd> {
+    listeners: &'l Listeners<'d>,
+}
+
+impl<'d> Lists<'_, 'd> {
     /// Reports the list of a route.
     ///
     /// # Errors
@@ -106,72 +92,18 @@ impl<'l, 'd> Lists<'l, 'd> {
         place: &SourceSpan,
         report: &Report<'_>,
     ) -> Result<(), RefusesEveryone> {
-        let listeners: Vec<_> = match &route.listener {
-            Some(name) => self
-                .by_name
-                .get(name.as_str())
-                .copied()
-                .into_iter()
-                .collect(),
-            None => self.all.iter().filter(|it| it.has(route)).collect(),
-        };
         let of = ListOf {
             what: "route",
             idle: "refuses everyone",
             callers: &route.callers,
-            upstream: self.upstream(&route.upstream),
+            upstream: self.listeners.upstream(&route.upstream),
             place,
         };
-        self.check(&of, &listeners, report)
-    }
-
-    /// The upstream with a name, as far as one knows all that it says.
-    fn upstream(&self, name: &str) -> Option<&'d Upstream> {
-        let whole = self.draft.are_whole(&[Tables::Upstreams]);
-        let slot = self.draft.upstreams.get(name);
-        slot.filter(|_| whole)?.as_ref()?.0.as_ref()
-    }
-
-    /// Listeners all of whose ways are for others. What is said of a route of one is not said again.
-    fn check_listeners(&self, idle: &HashSet<usize>, report: &Report<'_>) {
-        let ways = [
-            Tables::Listeners,
-            Tables::Routes,
-            Tables::Egress,
-            Tables::Upstreams,
-        ];
-        if !self.draft.are_whole(&ways) {
-            return;
-        }
-        for listener in self.all.iter().filter(|listener| listener.serves_someone) {
-            let of = listener.listener;
-            let routes = || {
-                let routes = self.draft.routes.iter().enumerate();
-                routes.filter(|(_, (route, _))| listener.has(route))
-            };
-            let own_names = || {
-                let upstreams = self.draft.upstreams.iter();
-                upstreams.filter(|(name, _)| listener.leads_to(name))
-            };
-            let is_used = || {
-                routes().any(|(at, (route, _))| {
-                    let upstream = self.upstream(&route.upstream);
-                    idle.contains(&at) || listener.lets_through(&route.callers, upstream)
-                }) || own_names().any(|(name, _)| {
-                    listener.lets_through(&CallerList::Unsaid, self.upstream(name))
-                })
-            };
-            let passes = |forward| may_pass(self.draft, &of.name, forward);
-            let leads_somewhere = routes().next().is_some() || own_names().next().is_some();
-            if leads_somewhere && !of.forward.as_ref().is_some_and(passes) && !is_used() {
-                let message = format!("listener {} refuses everyone", QuotedWord(&of.name));
-                report.warning(listener.place, message, NO_WAY);
-            }
-        }
+        let way = self.listeners.way_of(route);
+        self.check(&of, way.as_slice(), report)
     }
 
     fn check_rule(&self, rule: &EgressRule, place: &SourceSpan, report: &Report<'_>) {
-        let listeners: Vec<_> = self.of_rule(rule).collect();
         let of = ListOf {
             what: "rule",
             idle: "never decides",
@@ -180,38 +112,35 @@ impl<'l, 'd> Lists<'l, 'd> {
             place,
         };
         // What is idle is a listener's matter for routes alone.
-        let _ = self.check(&of, &listeners, report);
+        let _ = self.check(&of, &self.listeners.ways_of(rule), report);
     }
 
     /// An empty list reads as if it let nobody pass.
     fn check_open_rule(&self, rule: &EgressRule, place: &SourceSpan, report: &Report<'_>) {
-        let identifies = |listener: &&ListenerCallers<'_>| !listener.identifies_nobody();
-        let mut listeners = self.of_rule(rule).filter(identifies);
+        let ways = self.listeners.ways_of(rule);
+        let identifying = self.audiences(&ways).map(|audience| audience.identifying);
         if rule.action == EgressAction::Pass
-            && let Some(first) = listeners.next()
+            && let Some(first) = identifying.flatten().min()
         {
-            let name = QuotedWord(&first.listener.name);
+            let name = QuotedWord(&self.listeners.all[first].listener.name);
             let message = format!("this rule is for every client of listener {name}");
             let help = "name callers, or leave `callers` out if every client is meant";
             report.warning(place, message, help);
         }
     }
 
-    /// The listeners whose requests a rule decides about.
-    fn of_rule(&self, rule: &EgressRule) -> impl Iterator<Item = &'l ListenerCallers<'d>> {
-        self.all.iter().filter(|listener| {
-            listener.listener.forward.is_some() && rule.is_for(&listener.listener.name)
-        })
+    fn audiences(&self, ways: &[ListenerSet]) -> impl Iterator<Item = &Audience<'d>> {
+        ways.iter().map(|way| self.listeners.audience(*way))
     }
 
-    /// Reports one list of a route or rule for these listeners.
+    /// Reports one list of a route or rule for the listeners of these ways.
     ///
     /// # Errors
     /// It lets nobody through: that has been said.
     fn check(
         &self,
-        of: &ListOf<'_>,
-        listeners: &[&ListenerCallers<'_>],
+        of: &ListOf<'_, 'd>,
+        ways: &[ListenerSet],
         report: &Report<'_>,
     ) -> Result<(), RefusesEveryone> {
         let ListOf {
@@ -220,36 +149,36 @@ impl<'l, 'd> Lists<'l, 'd> {
             place,
             ..
         } = *of;
-        let mut open = listeners.iter();
+        let draft = self.listeners.draft;
+        let audiences = || self.audiences(ways);
         if !callers.is_unsaid()
-            && let Some(open) = open.find(|listener| listener.identifies_nobody())
+            && let Some(open) = audiences().filter_map(|audience| audience.open).min()
         {
-            let name = QuotedWord(&open.listener.name);
+            let name = QuotedWord(&self.listeners.all[open].listener.name);
             let message =
                 format!("this {what} is for callers, and listener {name} identifies nobody");
             report.error(place, message, ON_NOBODY);
             return Ok(());
         }
-        if listeners.is_empty() || !self.draft.are_whole(&[Tables::Listeners]) {
+        if audiences().all(Audience::is_empty) || !draft.are_whole(&[Tables::Listeners]) {
+            return Ok(());
+        }
+        let mut all = ways.iter();
+        if all.any(|way| self.listeners.lets_through(*way, callers, of.upstream)) {
+            self.check_named(of, ways, report);
             return Ok(());
         }
         // That others do not exist is said of their names.
-        let defined = |caller: &&str| self.draft.callers.contains_key(*caller);
+        let defined = |caller: &&str| draft.callers.contains_key(*caller);
         let named = || names(callers).filter(defined);
-        let let_in = |caller: &str| listeners.iter().any(|listener| listener.lets_in(caller));
-        let known = |caller: &str| listeners.iter().any(|listener| listener.serves(caller));
-        let mut all = listeners.iter();
-        if all.any(|listener| listener.lets_through(callers, of.upstream)) {
-            self.check_named(of, listeners, report);
-            return Ok(());
-        }
+        let let_in = |caller: &str| audiences().any(|audience| audience.lets_in(caller));
         let is_list = matches!(callers, CallerList::Named(_));
         let help = if is_list && !named().any(let_in) {
             NOBODY_LET_IN
-        } else if !listeners.iter().any(|listener| listener.serves_someone) {
+        } else if !audiences().any(|audience| audience.serves_someone) {
             // That is said of the listeners.
             return Ok(());
-        } else if is_list && !named().any(known) {
+        } else if is_list && !named().any(|caller| self.serves(ways, caller)) {
             NOBODY_KNOWN
         } else {
             NO_CREDENTIAL
@@ -258,21 +187,21 @@ impl<'l, 'd> Lists<'l, 'd> {
         Err(RefusesEveryone)
     }
 
+    fn serves(&self, ways: &[ListenerSet], caller: &str) -> bool {
+        let mut ways = ways.iter();
+        ways.any(|way| self.listeners.serves(*way, caller))
+    }
+
     /// Reports the first caller of a list that others of it get through, and it does not.
-    fn check_named(
-        &self,
-        of: &ListOf<'_>,
-        listeners: &[&ListenerCallers<'_>],
-        report: &Report<'_>,
-    ) {
+    fn check_named(&self, of: &ListOf<'_, 'd>, ways: &[ListenerSet], report: &Report<'_>) {
+        let audiences = || self.audiences(ways);
         for name in names(of.callers) {
-            let Some(slot) = self.draft.callers.get(name) else {
+            let Some(slot) = self.listeners.draft.callers.get(name) else {
                 continue;
             };
-            let let_in = || listeners.iter().filter(|listener| listener.lets_in(name));
             let what = of.what;
             // Not an error: who takes a caller off the list of a listener wants it refused, now.
-            if let_in().next().is_none() {
+            if !audiences().any(|audience| audience.lets_in(name)) {
                 let caller = QuotedWord(name);
                 let message =
                     format!("caller {caller} of this {what} is let in by none of its listeners");
@@ -282,7 +211,8 @@ impl<'l, 'd> Lists<'l, 'd> {
             }
             // What the list of a listener names is compared with the listener.
             if let Some((Some(caller), _)) = slot
-                && !let_in().any(|listener| listener.serves(name) || listener.has_named(name))
+                && !audiences().any(|audience| audience.has_named(name))
+                && !self.serves(ways, name)
             {
                 let message = format!(
                     "caller {} of this {what} can be known by none of its listeners",
@@ -296,13 +226,13 @@ impl<'l, 'd> Lists<'l, 'd> {
 }
 
 /// One list of callers, and what has it.
-struct ListOf<'a> {
+struct ListOf<'a, 'd> {
     what: &'static str,
     /// What is said of it when it lets nobody through.
     idle: &'static str,
     callers: &'a CallerList,
     /// Whose credentials callers need as well.
-    upstream: Option<&'a Upstream>,
+    upstream: Option<&'d Upstream>,
     place: &'a SourceSpan,
 }
 
