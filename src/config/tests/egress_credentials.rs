@@ -106,12 +106,6 @@ fn what_would_pass_and_a_route_for_any_host_takes_is_warned_of() {
      12 | hosts = ["*.github.example"]
         |          ^^^^^^^^^^^^^^^^^^ they go to upstream `crm` with its token (see sidebearer.toml:7:1): give the route a `host`, or each of them a listener of its own
     "##);
-    let exact = all.replace("*.", "");
-    let said = accepted(&[FORWARD, route, &exact, UPSTREAM, CREDENTIAL]);
-    assert!(
-        said.contains("takes requests for `github.example`"),
-        "{said}"
-    );
     let redirected = accepted(&[
         REDIRECTED,
         &route.replace("proxy", "apps"),
@@ -128,8 +122,69 @@ fn what_would_pass_and_a_route_for_any_host_takes_is_warned_of() {
     let of_other = rule("listeners = [\"other\"]");
     let for_one = route.to_owned() + "host = \"crm.old.test\"\n";
     let denied = all.replace("pass", "deny");
-    for (route, rule) in [(route, &of_other), (&for_one, &all), (route, &denied)] {
-        let said = accepted(&[FORWARD, &other, route, rule, UPSTREAM, CREDENTIAL]);
+    for (other, route, rule) in [
+        (other.as_str(), route, &of_other),
+        ("", &for_one, &all),
+        ("", route, &denied),
+    ] {
+        let said = accepted(&[FORWARD, other, route, rule, UPSTREAM, CREDENTIAL]);
         assert_eq!(said, "", "{route}{rule}");
     }
+}
+
+#[test]
+fn what_passes_all_the_same_is_not_said_to_be_taken_by_a_route_for_any_host() {
+    let rule =
+        |host: &str| format!("\n[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"pass\"\n");
+    let (all, exact) = (rule("*.github.example"), rule("github.example"));
+    let route = "\n[[routes]]\nlistener = \"proxy\"\nupstream = \"crm\"\n";
+    let bare = "\n[upstreams.crm]\nurl = \"https://crm.example.com\"\n";
+    let plain = "\n[upstreams.crm]\nurl = \"http://crm.example.com:8080\"\n";
+    let intercepting = FORWARD.to_owned()
+        + "intercept = true\n\n[interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"crm.example.com\"]\n";
+    // A rule goes before a token, and https leads to https alone.
+    for (listener, rule, upstream, taken) in [
+        (FORWARD, &exact, UPSTREAM, "plain http requests"),
+        (FORWARD, &exact, bare, "requests"),
+        (&intercepting, &exact, bare, "plain http requests"),
+        (&intercepting, &all, bare, "requests"),
+        (FORWARD, &all, plain, "plain http requests"),
+        (FORWARD, &exact, plain, "plain http requests"),
+    ] {
+        let said = accepted(&[listener, route, rule, upstream, CREDENTIAL]);
+        let expected = format!("of listener `proxy` takes {taken} for `");
+        assert!(said.contains(&expected), "{rule}{upstream}: {said}");
+    }
+    let redirected = REDIRECTED.to_owned() + "unmatched = \"pass\"\n";
+    let said = accepted(&[
+        &redirected,
+        &route.replace("proxy", "apps"),
+        &exact,
+        plain,
+        CREDENTIAL,
+    ]);
+    assert!(said.contains("takes plain http requests for"), "{said}");
+    // What the route leaves to the rule, or another listener of it, passes; and another route may be for that host.
+    let part = |lines: &str| format!("{route}{lines}\n");
+    let other = FORWARD.replace("proxy", "other").replace("3128", "3129");
+    let named = part("") + "\n[[routes]]\nupstream = \"crm\"\nhost = \"github.example\"\n";
+    let two = FORWARD.to_owned() + &other;
+    for (listeners, route, rule) in [
+        (FORWARD, &part("path = \"/api\""), &all),
+        (FORWARD, &part("methods = [\"POST\"]"), &all),
+        (&two, &part(""), &all),
+        (FORWARD, &named, &exact),
+    ] {
+        let said = accepted(&[listeners, route, rule, bare]);
+        assert!(
+            !said.contains("route for any host"),
+            "{route}{rule}: {said}"
+        );
+    }
+    let both = part("") + &route.replace("proxy", "other");
+    let said = accepted(&[&two, &both, &all, bare]);
+    assert!(
+        said.contains("of listener `proxy` takes requests for"),
+        "{said}"
+    );
 }
