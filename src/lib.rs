@@ -56,6 +56,7 @@ pub mod http_client;
 pub mod interception;
 pub mod jose;
 pub mod limit;
+pub mod links;
 pub mod metrics;
 pub mod oauth;
 pub mod path;

@@ -1,6 +1,5 @@
 //! Who may write the files that are read: a user who can change a secret or the configuration decides where tokens go.
 
-use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use super::report::{Report, SourceSpan};
 use super::settings::NamedFile;
 use super::settings::file::may_be_secret;
 use super::value::Value;
-use crate::files;
+use crate::{files, links};
 
 /// Write permission for others than the owner and the group.
 const OTHERS_WRITE: u32 = 0o002;
@@ -52,22 +51,24 @@ fn help(open: &Path) -> String {
     format!("take that permission away: chmod o-w {}", open.display())
 }
 
-/// What everyone may write: the file itself, or a directory above it, or above a link that leads to it, so that one can put
-/// another in its place.
+/// What everyone may write: the file itself, or a directory in which a name is looked up on the way to it, through every link,
+/// so that one can put another in its place.
 fn open_to_all(path: &Path) -> Option<PathBuf> {
     let named = path.to_owned();
     files::run_within_timeout(path, move || Ok(open_now(&named))).ok()?
 }
 
 fn open_now(path: &Path) -> Option<PathBuf> {
-    let target = path.canonicalize().ok();
-    let above = |path: &Path| -> Vec<PathBuf> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        path.ancestors().skip(1).map(Path::to_owned).collect()
-    };
-    let named = iter::once(path.to_owned()).chain(above(path));
-    let mut places = named.chain(target.as_deref().map(above).into_iter().flatten());
-    places.find(|place| is_open(place))
+    if is_open(path) {
+        return Some(path.to_owned());
+    }
+    let mut open = None;
+    links::follow(path, |directory, _, _| {
+        if open.is_none() && is_open(directory) {
+            open = Some(directory.to_owned());
+        }
+    });
+    open
 }
 
 fn is_open(path: &Path) -> bool {
@@ -113,5 +114,41 @@ mod tests {
         assert_eq!((of_file(), of_link()), (None, Some(path("links"))));
         allow("links", 0o1777);
         assert_eq!(of_link(), None);
+    }
+
+    #[test]
+    fn every_directory_on_the_way_counts_and_none_that_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        let allow = |name: &str, mode| {
+            fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        };
+        for name in ["links/d", "second", "third/d", "files", "aside"] {
+            fs::create_dir_all(path(name)).unwrap();
+        }
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, path(name)).unwrap();
+        };
+        fs::write(path("files/secret"), "s3cret").unwrap();
+        link("../../second/secret", "links/d/secret");
+        link("../third/d/secret", "second/secret");
+        link("../../files/secret", "third/d/secret");
+        // The same by a link to a directory.
+        link("../second/next", "links/next");
+        link("../third/last", "second/next");
+        link("../files", "third/last");
+        let ways = ["links/d/secret", "links/next/secret"];
+        for way in ways {
+            assert_eq!(open_now(&path(way)), None, "{way}");
+            for open in ["links", "second", "third", "files"] {
+                allow(open, 0o777);
+                assert_eq!(open_now(&path(way)), Some(path(open)), "{way}: {open}");
+                allow(open, 0o755);
+            }
+        }
+        // Nothing in it says where its parent is.
+        allow("aside", 0o777);
+        assert_eq!(open_now(&path("aside/../files/secret")), None);
+        assert_eq!(open_now(&path("aside/secret")), Some(path("aside")));
     }
 }

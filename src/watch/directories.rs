@@ -1,15 +1,11 @@
 //! Where a path leads.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::content::toml_files;
-use crate::files;
-
-/// Symlinks followed on one path, as many as Linux follows.
-const MAX_LINKS: u32 = 40;
+use crate::{files, links};
 
 /// What decides what paths name, and what they hold.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,41 +60,13 @@ fn lead_through(path: &Path) -> PathDependencies {
 
 /// Returns the directory that `path` names, if it names one.
 fn follow(path: &Path, found: &mut PathDependencies) -> Option<PathBuf> {
-    let mut links = 0;
-    let mut at = PathBuf::from("/");
-    let mut rest = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    loop {
-        let mut steps = rest.components();
-        let Some(step) = steps.next() else {
-            found
-                .directories
-                .insert(at.parent().unwrap_or(&at).to_owned());
-            return Some(at);
-        };
-        let mut after = steps.as_path().to_owned();
-        match step {
-            Component::RootDir => at = PathBuf::from("/"),
-            Component::ParentDir => {
-                at.pop();
-            }
-            Component::CurDir | Component::Prefix(_) => {}
-            Component::Normal(name) => {
-                let entry = at.join(name);
-                found.entries.insert(EntryHash::of(&entry));
-                match fs::symlink_metadata(&entry) {
-                    Ok(entry_is) if entry_is.is_dir() => at = entry,
-                    Ok(entry_is) if entry_is.is_symlink() && links < MAX_LINKS => {
-                        links += 1;
-                        found.directories.insert(at.clone());
-                        after = fs::read_link(&entry).ok()?.join(after);
-                    }
-                    _ => {
-                        found.directories.insert(at);
-                        return None;
-                    }
-                }
-            }
+    let directory = links::follow(path, |directory, entry, kind| {
+        found.entries.insert(EntryHash::of(entry));
+        if !kind.is_some_and(|kind| kind.is_dir()) {
+            found.directories.insert(directory.to_owned());
         }
-        rest = after;
-    }
+    })?;
+    let above = directory.parent().unwrap_or(&directory);
+    found.directories.insert(above.to_owned());
+    Some(directory)
 }
