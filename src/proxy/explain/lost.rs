@@ -224,8 +224,9 @@ fn nearest(snapshot: &Snapshot, matched: Matched<'_>, than: Option<&Route>) -> O
     let near = routes.filter_map(|(at, route)| {
         let misfit = misfit(snapshot, matched, at, route)?;
         let is_of_proxy = matched.destination.is_some();
-        if is_of_proxy && route.host == HostPattern::Any && misfit != Misfit::Destination {
-            // It is not for what clients of proxies name.
+        let is_of_another =
+            misfit == Misfit::Listener || is_for_no_proxy(route) && misfit != Misfit::Destination;
+        if is_of_proxy && route.host == HostPattern::Any && is_of_another {
             return None;
         }
         let goes_before = than.is_none_or(|than| {
@@ -291,6 +292,11 @@ fn misfit(snapshot: &Snapshot, matched: Matched<'_>, at: usize, route: &Route) -
     kinds.into_iter().find(|misfit| fits(without(*misfit)))
 }
 
+/// Whether it is not for what clients of proxies name, whatever that is.
+fn is_for_no_proxy(route: &Route) -> bool {
+    route.host == HostPattern::Any && route.listener.is_none()
+}
+
 fn reason(matched: Matched<'_>, misfit: Misfit, route: &Route) -> String {
     match misfit {
         Misfit::Method => {
@@ -301,7 +307,7 @@ fn reason(matched: Matched<'_>, misfit: Misfit, route: &Route) -> String {
             "it is for the listener {:?} alone",
             route.listener.as_deref().unwrap_or_default()
         ),
-        Misfit::Destination if route.host == HostPattern::Any => {
+        Misfit::Destination if is_for_no_proxy(route) => {
             "it is for any host and for every listener: a proxy would take every request for it; name a host or a listener"
                 .to_owned()
         }

@@ -6,7 +6,7 @@ use crate::support::process::{Ended, command, run};
 use crate::support::sidebearer::directory;
 use crate::support::{loopback, smallest};
 
-async fn explain(path: &str, arguments: &[&str]) -> Ended {
+pub(super) async fn explain(path: &str, arguments: &[&str]) -> Ended {
     let arguments = [&["explain"], arguments, &["--config", path]].concat();
     run(command(&arguments)).await
 }
