@@ -29,7 +29,8 @@ pub enum AllowedAddresses {
 
 impl AllowedHosts {
     /// `hosts` are the listener's own `hosts` and the hosts of its upstreams, in lower case without
-    /// port, `*` for any; `patterns` are the hosts of its routes.
+    /// port, `*` for any; `patterns` are the hosts of its routes. Loopback addresses among them make no other spelling of
+    /// theirs its own.
     pub fn new<'a>(
         addresses: AllowedAddresses,
         hosts: impl IntoIterator<Item = &'a str>,
@@ -41,7 +42,9 @@ impl AllowedHosts {
             exact: HashSet::from(["localhost".into()]),
             wildcard: HashSet::new(),
         };
-        let mut exact = |name: &str| own.exact.insert(canonical_host(name).into());
+        // Own in any case, in the spelling that browsers trust alone.
+        let mut exact =
+            |name: &str| !is_loopback_host(name) && own.exact.insert(canonical_host(name).into());
         for host in hosts {
             match host.strip_prefix("*.") {
                 Some(parent) => own.wildcard.insert(parent.into()),

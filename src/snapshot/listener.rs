@@ -12,7 +12,7 @@ use super::{BrowserGuard, ListenerRules, Snapshot};
 use crate::config::{self, Config, Enforcement, ListenAddress};
 use crate::egress::EgressPolicy;
 use crate::metrics::ListenerExpiry;
-use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes, is_loopback_host};
+use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
 use crate::tls::ServerTls;
 use crate::upstream::TlsError;
 
@@ -161,9 +161,7 @@ fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
     let upstreams = routes
         .clone()
         .filter_map(|route| config.upstreams.get(route.upstream.as_str()));
-    // Loopback addresses are a listener's own, in the spelling that browsers trust alone, wherever its upstream is.
-    let hosts = upstreams.map(config::Upstream::own_host);
-    let hosts: Vec<_> = hosts.filter(|host| !is_loopback_host(host)).collect();
+    let hosts: Vec<_> = upstreams.map(config::Upstream::own_host).collect();
     let hosts = hosts.iter().map(AsRef::as_ref);
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
     AllowedHosts::new(addresses, hosts, routes.clone().map(|route| &route.host))

@@ -120,6 +120,31 @@ async fn a_host_that_is_an_address_is_own_in_every_spelling() {
 }
 
 #[tokio::test]
+async fn a_loopback_address_that_is_named_is_own_in_no_other_spelling() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let route = "\n[[routes]]\nupstream = \"api\"\nhost = \"127.0.0.1\"\npath = \"/only\"\n";
+    let by_route = Sidebearer::start(&(smallest(&api, &idp) + route));
+    let by_hosts = listener("hosts = [\"127.0.0.1\"]", &api, &idp);
+    let as_ipv6 = listener("hosts = [\"[::FFFF:127.0.0.1]\"]", &api, &idp);
+    for (sidebearer, mapped) in [(by_route, 404), (by_hosts, 404), (as_ipv6, 200)] {
+        for (host, status) in [
+            ("127.0.0.1", 200),
+            ("[::ffff:127.0.0.1]", mapped),
+            ("[::ffff:7f00:1]:80", mapped),
+            ("[::ffff:127.0.0.2]", 404),
+        ] {
+            let answer = ask(
+                sidebearer.address(),
+                (Method::GET, "/only"),
+                &[("host", host)],
+            )
+            .await;
+            assert_eq!(answer.status, status, "{host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_star_accepts_every_host() {
     let (api, idp) = (Api::open(), Idp::start());
     let sidebearer = listener("hosts = [\"*\"]", &api, &idp);

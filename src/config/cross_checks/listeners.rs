@@ -6,6 +6,7 @@ use super::super::report::{Report, SourceSpan};
 use super::super::settings::{HostPattern, ListenAddress, Listener, Route, Upstream};
 use super::super::words::QuotedWord;
 use super::led_to;
+use crate::host::canonical_host;
 
 /// The permissions by which others than the owner of a unix socket connect to it.
 const OF_OTHERS: u32 = 0o022;
@@ -129,7 +130,10 @@ fn hosts_without_a_route(
         name.is_none_or(|name| *name == listener.name)
     };
     let routes: Vec<_> = routes.filter(is_for).collect();
-    let is_matched = |host: &&String| routes.iter().any(|route| matches(&route.host, host));
+    let is_matched = |host: &&String| {
+        let host = canonical_host(host);
+        routes.iter().any(|route| matches(&route.host, &host))
+    };
     // That there is none at all is said of the listener.
     if routes.is_empty() {
         return;

@@ -1,10 +1,12 @@
 //! Names, and the permissions of a unix socket.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::super::report::Expected;
 use super::address::host_name;
 use super::syntax::Syntax;
+use crate::host::written_address;
 
 /// A name.
 pub(in crate::config) const NAME: Syntax<String> = Syntax::new(r"[^\x00-\x1F\x7F-\x9F]+", name);
@@ -24,12 +26,17 @@ pub(in crate::config) const EVERY_HOST: &str = "*";
 pub(in crate::config) const ACCEPTED_HOST: Syntax<String> =
     Syntax::new(concat!(r"(?:\*|", pattern!(host), ")"), accepted_host).address();
 
-/// A host name or IP address, or `*` for any.
+/// A host name or IP address, or `*` for any. One of IPv4 within IPv6 stays what it is: on loopback only who writes it so
+/// means it.
 fn accepted_host(text: &str) -> Result<String, Expected> {
-    match text {
-        EVERY_HOST => Ok(text.to_owned()),
-        _ => host_name(text),
+    if text == EVERY_HOST {
+        return Ok(text.to_owned());
     }
+    let host = host_name(text)?;
+    Ok(match written_address(text) {
+        Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host,
+    })
 }
 
 /// The permissions of a unix socket.

@@ -106,6 +106,10 @@ fn hosts_that_lead_nowhere_are_warned_of() {
     };
     let expected = "warning: `hosts` of listener `app` names `a.local`, and no route is for it";
     assert_differ(&accepted("b.local"), expected, &accepted("*.local"));
+    let mapped = "hosts = [\"[::ffff:10.1.2.3]\"]\n";
+    let route = "[[routes]]\nhost = \"10.1.2.3\"\nupstream = \"crm\"\n";
+    let listener = "[[listeners]]\naddress = \"127.0.0.1:7080\"\n".to_owned() + mapped;
+    assert_eq!(findings(&[&listener, route, UPSTREAM, CREDENTIAL]), "");
 
     let own = |listener: &str| {
         let upstream = UPSTREAM.to_owned() + "hosts = [\"old.internal\"]\n";
