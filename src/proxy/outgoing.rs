@@ -336,7 +336,6 @@ impl<'r> OutgoingRequest<'r> {
     }
 }
 
-/// Headers in addition to those of the client: so few that they need no allocation.
 /// Names `TE` in `Connection`, as HTTP/1.1 wants it (RFC 9110 section 10.1.4): it is for the next server alone.
 #[cold]
 fn name_te(added: &mut More) {
@@ -348,6 +347,7 @@ fn name_te(added: &mut More) {
     }
 }
 
+/// Headers in addition to those of the client: so few that they need no allocation.
 type More = SmallVec<[(HeaderName, HeaderValue); 6]>;
 
 /// Whether servers may take a request without content for one that lacks its length (RFC 9110 section
