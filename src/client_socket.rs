@@ -90,6 +90,20 @@ impl ClientSocket {
             Self::Memory(_) => {}
         }
     }
+
+    /// Whether the client has reset it, as far as that shows without reading. Its error is taken: nothing else learns of it.
+    pub fn is_reset(&self) -> bool {
+        let has_failed =
+            |socket: SockRef<'_>| socket.take_error().is_ok_and(|error| error.is_some());
+        match self {
+            Self::Tcp(socket) => has_failed(SockRef::from(socket)),
+            Self::Unix(socket) => has_failed(SockRef::from(socket)),
+            Self::Stream(_) => false,
+            Self::Tls(stream) => stream.get_ref().0.is_reset(),
+            #[cfg(test)]
+            Self::Memory(_) => false,
+        }
+    }
 }
 
 /// Does the same with a socket of whatever kind.

@@ -115,13 +115,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
                 state.register_body_end(cx);
                 return Poll::Pending;
             }
-            if !state.received.is_empty() {
+            if state.is_full() {
                 return Poll::Pending;
             }
-            if !ready!(state.poll_receive(cx)) {
+            if !ready!(state.poll_receive_more(cx)) {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether nothing may be read from the client now, so that [`poll_client_gone`](Self::poll_client_gone) would not learn
+    /// that it has gone: its body waits for whom it is for, or as much as is kept for later has come.
+    pub fn is_held_back(&self) -> bool {
+        let state = self.0.borrow();
+        let waits_with_body = state.request.has_reader && !state.request.body.is_done();
+        waits_with_body || state.is_full()
     }
 
     /// Takes interim responses, to be sent before the final one.

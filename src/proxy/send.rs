@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::error::{ErrorKind, ProxyError};
-use super::failure;
+use super::failure::{self, ExchangeFailure};
 use super::outgoing::{AttemptHeaders, OutgoingRequest};
 use super::response::{self, Framing, UpstreamResponse};
 use super::send_record::SendRecord;
@@ -17,6 +17,7 @@ use super::token_echo;
 use super::token_verdict;
 use super::traced::RequestTrace;
 use crate::dpop::Nonce;
+use crate::http1;
 use crate::snapshot::Injection;
 use crate::token::Token;
 use crate::upstream::{Checkout, Pool};
@@ -148,12 +149,13 @@ impl RequestSender<'_> {
                     .response(self.request, &|interim| self.send_interim(interim))
                     .await?
                 {
-                    Ok(answer)
-                        if attempt.is_for_idle_connection()
-                            && retries_left
-                            && self.request.can_replay() =>
-                    {
+                    Ok(answer) if attempt.is_for_idle_connection() => {
                         self.trace.note_answer(answer.status());
+                        if !(retries_left && self.request.can_replay()) {
+                            // The same as if it had been closed without a word.
+                            let closed = ExchangeFailure::Http1(http1::Error::Closed);
+                            return Err(failure::from_exchange_failure(closed, false));
+                        }
                         None
                     }
                     Ok(answer) => {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -18,6 +19,9 @@ use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
 use crate::proxy::{
     self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply, Successor,
 };
+
+/// How often a client that nothing is read from is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection of which `received` has been read already. If it becomes something else, the socket is given
 /// back with what has been read of what follows.
@@ -39,6 +43,8 @@ pub fn serve(
         current,
         limits,
         deadline: TaskDeadline::default(),
+        look: TaskDeadline::default(),
+        look_at: None,
         is_registered: false,
     };
     async move {
@@ -82,6 +88,9 @@ struct Http1Session {
     limits: Rc<config::Server>,
     /// Armed only while the connection waits.
     deadline: TaskDeadline,
+    /// When a client that nothing is read from is looked at next.
+    look: TaskDeadline,
+    look_at: Option<Instant>,
     /// Whether the task is known to those who end the connection.
     is_registered: bool,
 }
@@ -273,7 +282,7 @@ impl Http1Session {
 
     /// Ready when the client of a request that is being served has gone, or does not read.
     fn poll_client<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, End>> {
-        if self.connection.poll_client_gone(cx).is_ready() {
+        if self.connection.poll_client_gone(cx).is_ready() || self.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(End::ClientGone));
         }
         match self.connection.stalled_since() {
@@ -283,6 +292,25 @@ impl Http1Session {
                 late.map(|()| Err(End::Reset))
             }
             None => Poll::Pending,
+        }
+    }
+
+    /// Ready when a client has reset its connection from which nothing is read. Nobody is woken for that: one looks.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.connection.is_held_back() {
+            self.look_at = None;
+            return Poll::Pending;
+        }
+        loop {
+            let now = Instant::now();
+            let at = *self.look_at.get_or_insert(now + LOOK_INTERVAL);
+            ready!(self.look.poll(cx, now, at));
+            self.look_at = None;
+            let mut is_reset = false;
+            (self.connection).with_socket(|socket| is_reset = socket.is_reset());
+            if is_reset {
+                return Poll::Ready(());
+            }
         }
     }
 

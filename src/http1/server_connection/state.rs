@@ -103,16 +103,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
 
     /// Reads what comes next; `false` at the end of the connection.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.received = ready!(self.poll_read(cx, self.max_read));
+        Poll::Ready(!self.received.is_empty())
+    }
+
+    /// Reads what comes next behind what has been received, unless that is [full](Self::is_full); `false` at the end of the
+    /// connection.
+    pub(super) fn poll_receive_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let room = self.max_read.saturating_sub(self.received.len());
+        let more = ready!(self.poll_read(cx, room));
+        let comes = !more.is_empty();
+        self.received = match &self.received {
+            before if before.is_empty() => more,
+            before => [&**before, &*more].concat().into(),
+        };
+        Poll::Ready(comes)
+    }
+
+    /// Whether as much has been received as is kept for later.
+    pub(super) fn is_full(&self) -> bool {
+        self.received.len() >= self.max_read
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Bytes> {
         let Some(socket) = &mut self.socket else {
-            return Poll::Ready(false);
+            return Poll::Ready(Bytes::new());
         };
         // An error ends the connection as its regular end does: nothing more comes.
-        self.received = ready!(poll_read(socket, cx, self.max_read)).unwrap_or_default();
+        let received = ready!(poll_read(socket, cx, max)).unwrap_or_default();
         self.read_count += 1;
         if let Some(since) = &mut self.stalled_since {
             *since = Instant::now();
         }
-        Poll::Ready(!self.received.is_empty())
+        Poll::Ready(received)
     }
 
     /// Has this task woken once the body has been read to its end, or nobody reads it any more.

@@ -271,6 +271,40 @@ async fn a_client_that_goes_while_it_waits_is_noticed_and_what_it_sends_is_kept(
 }
 
 #[tokio::test]
+async fn a_client_that_goes_is_noticed_behind_what_it_has_sent_too_much() {
+    for behind in ["\r\n", "x", "GET /b HTTP/1.1\r\n\r\n"] {
+        let (mut near, connection) = pair();
+        let asked = format!("GET /a HTTP/1.1\r\n\r\n{behind}");
+        near.write_all(asked.as_bytes()).await.unwrap();
+        next(&connection).await;
+        let gone = std::future::poll_fn(|cx| Poll::Ready(connection.poll_client_gone(cx))).await;
+        assert!(gone.is_pending());
+        near.write_all(behind.as_bytes()).await.unwrap();
+        assert!(!connection.is_held_back());
+        drop(near);
+        std::future::poll_fn(|cx| connection.poll_client_gone(cx)).await;
+        let (_, received) = connection.take_socket().unwrap();
+        assert_eq!(received, behind.repeat(2), "nothing is lost");
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_kept_for_later_than_one_read_brings() {
+    let (mut near, far) = duplex(1000);
+    let head = b"GET / HTTP/1.1\r\n\r\n";
+    let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 100);
+    next(&connection).await;
+    near.write_all(&[b'x'; 60]).await.unwrap();
+    for (held_back, more) in [(false, 60), (true, 60), (true, 0)] {
+        let gone = std::future::poll_fn(|cx| Poll::Ready(connection.poll_client_gone(cx))).await;
+        assert!(gone.is_pending());
+        assert_eq!(connection.is_held_back(), held_back);
+        near.write_all(&vec![b'x'; more]).await.unwrap();
+    }
+    assert_eq!(connection.take_socket().unwrap().1.len(), 100);
+}
+
+#[tokio::test]
 async fn behind_a_101_the_connection_carries_bytes() {
     let (mut near, mut connection) = pair();
     let asked = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly";

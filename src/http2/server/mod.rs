@@ -8,7 +8,7 @@ mod responder;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -172,7 +172,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         request: http::Request<h2::RecvStream>,
         respond: h2::server::SendResponse<Bytes>,
     ) -> Option<IncomingRequest> {
-        let (head, stream) = request.into_parts();
+        let (head, mut stream) = request.into_parts();
         let inbound = self.windows.inbound();
         let responder = Responder::new(respond, self.max_interim_bytes);
         let length = content_length(&head.headers);
@@ -183,7 +183,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         }
         let content = if connects {
             RequestContent::Tunnel(TunnelReceiver(Receiving::new(stream, None, inbound)))
-        } else if stream.is_end_stream() {
+        } else if length.is_none() && has_ended_empty(&mut stream) || stream.is_end_stream() {
             RequestContent::Empty
         } else {
             let stream = Receiving::new(stream, length, inbound);
@@ -195,4 +195,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
             responder,
         })
     }
+}
+
+/// Whether the end has come, and nothing before it: some clients send it in a frame of its own, mostly together with the
+/// headers.
+fn has_ended_empty(stream: &mut h2::RecvStream) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    while stream.flow_control().used_capacity() == 0 && !stream.is_end_stream() {
+        let Poll::Ready(Some(Ok(_empty))) = stream.poll_data(&mut cx) else {
+            return false;
+        };
+    }
+    stream.is_end_stream()
 }

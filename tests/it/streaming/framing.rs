@@ -48,18 +48,24 @@ async fn that_an_http2_request_has_no_body_is_said_to_an_http11_api_where_it_cou
         ("DELETE", ""),
         ("OPTIONS", ""),
     ] {
-        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        let method: Method = method.parse().unwrap();
-        let mut request = streaming(method.clone(), "/", whole("")).map(drop);
-        request.headers_mut().remove("host");
-        let mut sender: h2::client::SendRequest<bytes::Bytes> = sender.ready().await.unwrap();
-        let (answer, _) = sender.send_request(request, true).unwrap();
-        assert_eq!(answer.await.unwrap().status(), 200);
-        let seen = api.seen().pop().unwrap();
-        assert_eq!(seen.header("content-length"), length, "{method}");
-        assert!(!seen.headers.contains_key("transfer-encoding"), "{method}");
+        // The end is said by the headers, or by a frame of its own that comes with them.
+        for by_headers in [true, false] {
+            let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+            let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            let method: Method = method.parse().unwrap();
+            let mut request = streaming(method.clone(), "/", whole("")).map(drop);
+            request.headers_mut().remove("host");
+            let mut sender: h2::client::SendRequest<bytes::Bytes> = sender.ready().await.unwrap();
+            let (answer, mut body) = sender.send_request(request, by_headers).unwrap();
+            if !by_headers {
+                body.send_data(bytes::Bytes::new(), true).unwrap();
+            }
+            assert_eq!(answer.await.unwrap().status(), 200);
+            let seen = api.seen().pop().unwrap();
+            assert_eq!(seen.header("content-length"), length, "{method}");
+            assert!(!seen.headers.contains_key("transfer-encoding"), "{method}");
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Uploads whose response is there before all of them.
 
+use std::time::Duration;
+
 use http_body_util::Collected;
 
 use super::*;
-use crate::support::unprotected;
+use crate::support::{eventually, unprotected};
 
 type RequestBodies = mpsc::UnboundedReceiver<hyper::Result<Collected<bytes::Bytes>>>;
 
@@ -149,7 +151,15 @@ async fn a_client_that_goes_while_its_answer_goes_on_is_noticed() {
     let whole = "POST /reads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n";
     let unasked = "POST /ignores HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     for version in ["1.1", "2"] {
-        for (head, body) in [(whole, "1234567890"), (unasked, ""), (unasked, "12345")] {
+        // What stands behind the request waits for its turn, and hides nothing.
+        for (head, body) in [
+            (whole, "1234567890"),
+            (whole, "1234567890\r\n"),
+            (whole, "1234567890GET"),
+            (whole, "1234567890GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            (unasked, ""),
+            (unasked, "12345"),
+        ] {
             let (api, mut told) = endless(version);
             let sidebearer = patient(version, api, "10m");
             let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
@@ -171,5 +181,39 @@ async fn a_client_that_goes_while_its_answer_goes_on_is_noticed() {
             let noticed = timeout(PATIENCE, told.recv()).await;
             assert!(noticed.is_ok(), "{version} {head}");
         }
+    }
+}
+
+/// An upload that the API does not read is held back, so that nothing is read from its client either.
+#[tokio::test]
+async fn a_client_that_breaks_off_an_upload_that_is_held_back_is_noticed() {
+    for version in ["1.1", "2"] {
+        let api = match version {
+            "1.1" => server::bytes(|_, mut stream| async move {
+                read_head(&mut stream).await;
+                std::future::pending().await
+            }),
+            _ => endless(version).0,
+        };
+        let sidebearer = patient(version, api, "10m");
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let head =
+            "POST /ignores HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        let mut sent = 0;
+        // Until the buffers of both connections are full.
+        while let Ok(written) = timeout(Duration::from_secs(1), stream.write(&piece)).await {
+            sent += written.unwrap();
+            assert!(sent < 500_000_000, "somebody takes it all");
+        }
+        let active = r#"sidebearer_upstream_connections{state="active",upstream="api"}"#;
+        assert_eq!(sidebearer.metric(active).await, 1.0);
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        eventually("the API is let go", async || {
+            sidebearer.metric(active).await == 0.0
+        })
+        .await;
     }
 }
