@@ -35,18 +35,23 @@ pub(super) fn margin(lifetime: Duration) -> Duration {
 }
 
 /// How long after its request was sent a token is renewed: between 70 % and 85 % of its lifetime
-/// so that replicas spread, early enough to leave 5 % before the margin, and time for several
-/// attempts: one that takes all of its `fetch_timeout` and 3 s for more, or half of the time for which a short one may be sent.
+/// so that replicas spread, within these as early as leaves time for an attempt that takes all of its
+/// `fetch_timeout`, and 3 s for others. At least 5 % are left before the margin, and for a short
+/// token 3 s and what the last success has `taken`, or half of the time for which it may be sent.
 pub(super) fn refresh_after(
     lifetime: Duration,
+    taken: Duration,
     fetch_timeout: Duration,
     rng: &mut Rng,
 ) -> Duration {
-    let drawn = lifetime.mul_f64(0.70 + 0.15 * rng.f64());
+    let earliest = lifetime.mul_f64(0.70);
+    let drawn = earliest + lifetime.mul_f64(0.15 * rng.f64());
     let usable = lifetime - margin(lifetime);
-    let attempts = fetch_timeout.saturating_add(RESERVE);
+    let before_a_hang = usable.saturating_sub(fetch_timeout.saturating_add(RESERVE));
+    let attempts = taken.saturating_add(RESERVE);
     let reserve = attempts.min(usable / 2).max(lifetime / 20);
-    drawn.min(usable - reserve)
+    let latest = before_a_hang.max(earliest).min(usable - reserve);
+    drawn.min(latest)
 }
 
 /// How long one attempt may take. While a token is held that may be sent for `left`, it leaves time for another one before
@@ -179,7 +184,10 @@ mod tests {
     fn refresh_is_drawn_between_70_and_85_percent_and_spreads() {
         let mut rng = Rng::with_seed(1);
         let draws: Vec<f64> = (0..1000)
-            .map(|_| refresh_after(secs(3600.0), FETCH_TIMEOUT, &mut rng).as_secs_f64() / 3600.0)
+            .map(|_| {
+                refresh_after(secs(3600.0), secs(0.1), FETCH_TIMEOUT, &mut rng).as_secs_f64()
+                    / 3600.0
+            })
             .collect();
         assert!(draws.iter().all(|at| (0.70..0.85).contains(at)));
         assert!(draws.iter().any(|at| *at < 0.71) && draws.iter().any(|at| *at > 0.84));
@@ -190,7 +198,7 @@ mod tests {
         let mut rng = Rng::with_seed(2);
         for tenths in 10..2000 {
             let lifetime = secs(f64::from(tenths) / 10.0);
-            let at = refresh_after(lifetime, FETCH_TIMEOUT, &mut rng);
+            let at = refresh_after(lifetime, secs(0.1), FETCH_TIMEOUT, &mut rng);
             assert!(
                 at + lifetime / 20 + margin(lifetime) <= lifetime,
                 "{lifetime:?}"
@@ -202,32 +210,42 @@ mod tests {
     #[test]
     fn short_lives_leave_half_of_their_time_for_attempts_that_fail() {
         let mut rng = Rng::with_seed(8);
-        for (lifetime, latest) in [
-            (2.0, 0.5),
-            (3.0, 1.0),
-            (4.0, 1.5),
-            (5.0, 2.0),
-            (10.0, 4.5),
-            (20.0, 9.0),
-            (25.0, 11.25),
+        for (lifetime, taken, latest) in [
+            (2.0, 0.0, 0.5),
+            (3.0, 0.0, 1.0),
+            (4.0, 0.0, 1.5),
+            (5.0, 0.0, 2.0),
+            (10.0, 0.0, 6.0),
+            (20.0, 0.0, 14.0),
+            (40.0, 0.0, 28.0),
+            // A slow server is asked as much earlier.
+            (10.0, 1.0, 5.0),
+            (10.0, 4.0, 4.5),
+            (20.0, 8.0, 9.0),
         ] {
-            let at = refresh_after(secs(lifetime), FETCH_TIMEOUT, &mut rng);
-            assert_eq!(at, secs(latest), "{lifetime}");
+            let at = refresh_after(secs(lifetime), secs(taken), FETCH_TIMEOUT, &mut rng);
+            assert_eq!(at, secs(latest), "{lifetime} {taken}");
         }
     }
 
     #[test]
-    fn a_renewal_leaves_time_for_an_attempt_that_hangs_and_for_another_one_where_the_life_allows() {
+    fn a_renewal_that_is_not_answered_leaves_time_for_another_one() {
         let mut rng = Rng::with_seed(11);
-        for lifetime in 29..1000 {
+        for tenths in 40..10_000 {
+            let lifetime = secs(f64::from(tenths) / 10.0);
+            let at = refresh_after(lifetime, secs(0.1), FETCH_TIMEOUT, &mut rng);
+            let left = lifetime - margin(lifetime) - at;
+            let attempt = attempt_timeout(left, secs(0.1), FETCH_TIMEOUT);
+            let pause = secs(0.5).min(left / 4);
+            assert!(left >= attempt + pause + secs(0.1), "{lifetime:?} {left:?}");
+        }
+        // With a minute to live, the first one has all of its time.
+        for lifetime in 60..10_000 {
             let lifetime = Duration::from_secs(lifetime);
-            for _ in 0..20 {
-                let at = refresh_after(lifetime, FETCH_TIMEOUT, &mut rng);
-                let left = lifetime - margin(lifetime) - at;
-                assert!(left >= FETCH_TIMEOUT + RESERVE, "{lifetime:?} {left:?}");
-                let attempt = attempt_timeout(left, Duration::ZERO, FETCH_TIMEOUT);
-                assert_eq!(attempt, FETCH_TIMEOUT, "{lifetime:?}");
-            }
+            let at = refresh_after(lifetime, secs(0.1), FETCH_TIMEOUT, &mut rng);
+            let left = lifetime - margin(lifetime) - at;
+            let attempt = attempt_timeout(left, secs(0.1), FETCH_TIMEOUT);
+            assert_eq!(attempt, FETCH_TIMEOUT, "{lifetime:?} {left:?}");
         }
     }
 

@@ -212,13 +212,14 @@ impl TokenState {
         self.in_flight = false;
         let failures = self.backoff.failures();
         let before = self.token.clone();
-        match result.and_then(|response| self.accept(now, sent, response)) {
+        let taken = now.boot.saturating_sub(self.begun_at);
+        match result.and_then(|response| self.accept(now, (sent, taken), response)) {
             Ok(token) => {
                 self.token = Some(token.clone());
                 self.backoff = Backoff::default();
                 self.not_before = now.boot.saturating_add(PAUSE_AFTER_SUCCESS);
                 self.last_success = Some(now);
-                self.taken = now.boot.saturating_sub(self.begun_at);
+                self.taken = taken;
                 self.pending = None;
                 self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
                 AttemptOutcome {
@@ -356,11 +357,11 @@ impl TokenState {
         self.begun + 1
     }
 
-    /// Makes a token of a response, unless it is of no use.
+    /// Makes a token of a response, unless it is of no use. Its attempt has `taken` so long.
     fn accept(
         &mut self,
         now: Moment,
-        sent: Moment,
+        (sent, taken): (Moment, Duration),
         response: TokenResponse,
     ) -> Result<Arc<Token>, TokenError> {
         let lifetime = response
@@ -384,7 +385,7 @@ impl TokenState {
             Some(_) => now.plus(now.until(usable_until) / 2),
             None => {
                 let fetch_timeout = self.policy.fetch_timeout;
-                sent.plus(refresh_after(lifetime, fetch_timeout, &mut self.rng))
+                sent.plus(refresh_after(lifetime, taken, fetch_timeout, &mut self.rng))
             }
         };
         let times = TokenTimes {

@@ -156,7 +156,7 @@ impl Pace {
             now.boot + now.until(usable_until) / 2
         } else {
             let usable = lifetime - margin;
-            // One attempt of 10 s, and 3 s for others.
+            // 3 s, and what the last one took, which is 10 s at most.
             let reserve = (0.5 * usable).min(13.0).max(0.05 * lifetime);
             let earliest = (0.70 * lifetime).min(usable - reserve);
             sent.boot + secs(earliest)
