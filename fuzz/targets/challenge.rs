@@ -60,6 +60,14 @@ fn is_linear(line: &[u8]) {
     assert!(cost.peak <= 4 * LONG && cost.taken <= 16 * LONG, "{cost:?}");
 }
 
+/// The errors that say nothing against the token (RFC 6750 section 3.1, RFC 9449 sections 7.1 and 9).
+const OTHERWISE: [&str; 4] = [
+    "insufficient_scope",
+    "invalid_request",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
+];
+
 fn decides_by_challenges(data: &[u8]) {
     let lines = data.split(|byte| *byte == b'\n');
     let values = lines.filter_map(|line| HeaderValue::from_bytes(line).ok());
@@ -67,10 +75,12 @@ fn decides_by_challenges(data: &[u8]) {
     let (mut rejected, mut otherwise) = (false, false);
     for value in values {
         for Challenge { scheme, error, .. } in challenges(value.as_bytes()) {
-            let error = error.as_deref().filter(|error| !error.is_empty());
             if let Some(error) = error.filter(|_| scheme.eq_ignore_ascii_case(b"bearer")) {
-                rejected |= error == b"invalid_token";
-                otherwise |= error != b"invalid_token";
+                let said = String::from_utf8_lossy(&error).to_ascii_lowercase();
+                let said =
+                    said.trim_matches(|c: char| c.is_ascii_whitespace() || "\"'".contains(c));
+                rejected |= said == "invalid_token";
+                otherwise |= OTHERWISE.contains(&said);
             }
         }
         headers.append(WWW_AUTHENTICATE, value);
